@@ -1,0 +1,158 @@
+"""The laws: what a region of a weight is drawn from.
+
+A law is plain data. What it implies (mean, standard deviation, support) is computed in
+`xavier.laws`; how it becomes numbers, in `xavier.bits`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
+
+from xavier._errors import LawError
+
+
+@dataclass(frozen=True, slots=True)
+class Law:
+    """The base of all laws: a distribution over the values of a weight region.
+
+    An elementwise law draws every element independently of the others, so that any slice
+    of the weight can be drawn alone. The others (`Orthogonal`, …) need their whole matrix.
+    """
+
+    elementwise: ClassVar[bool] = True
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the law as plain data: its type's name under `law`, and its fields."""
+        return {"law": type(self).__name__, **asdict(self)}
+
+
+@dataclass(frozen=True, slots=True)
+class Uniform(Law):
+    """The uniform law on the half-open interval [low, high)."""
+
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        _require_finite(self, "low", "high")
+        if self.low > self.high:
+            raise LawError(f"Uniform: low {self.low} is above high {self.high}")
+
+
+@dataclass(frozen=True, slots=True)
+class Normal(Law):
+    """The normal law with the given mean and standard deviation."""
+
+    mean: float
+    std: float
+
+    def __post_init__(self) -> None:
+        _require_finite(self, "mean", "std")
+        _require_not_negative(self, "std")
+
+
+@dataclass(frozen=True, slots=True)
+class TruncatedNormal(Law):
+    """A normal law cut at `cut` standard deviations of its parent on either side.
+
+    `std` is the standard deviation *after* truncation, which is what a variance rule
+    means; the parent's is larger (by 1/0.8796 at cut 2).
+    """
+
+    mean: float
+    std: float
+    cut: float = 2.0
+
+    def __post_init__(self) -> None:
+        _require_finite(self, "mean", "std", "cut")
+        _require_not_negative(self, "std")
+        if self.cut <= 0:
+            raise LawError(f"TruncatedNormal: cut is {self.cut}, expected a positive number")
+
+
+@dataclass(frozen=True, slots=True)
+class Constant(Law):
+    """Every element has the same value."""
+
+    value: float
+
+    def __post_init__(self) -> None:
+        _require_finite(self, "value")
+
+
+@dataclass(frozen=True, slots=True)
+class Sparse(Law):
+    """Each element is 0 with probability `sparsity`, else normal with mean 0 and `std`."""
+
+    sparsity: float
+    std: float
+
+    def __post_init__(self) -> None:
+        _require_finite(self, "sparsity", "std")
+        _require_not_negative(self, "std")
+        if not 0 <= self.sparsity <= 1:
+            raise LawError(f"Sparse: sparsity is {self.sparsity}, expected a share in [0, 1]")
+
+
+@dataclass(frozen=True, slots=True)
+class Orthogonal(Law):
+    """`gain` times a Haar-distributed matrix with orthonormal rows or columns.
+
+    The matrix is the weight seen as (first axis, all others). It preserves the norm of a
+    vector, which is its variance only where it is square: see `xavier.laws.std`.
+    """
+
+    elementwise: ClassVar[bool] = False
+    gain: float = 1.0
+
+    def __post_init__(self) -> None:
+        _require_finite(self, "gain")
+
+
+@dataclass(frozen=True, slots=True)
+class DeltaOrthogonal(Law):
+    """A convolution kernel that is zero but for an orthogonal matrix at its centre."""
+
+    elementwise: ClassVar[bool] = False
+    gain: float = 1.0
+
+    def __post_init__(self) -> None:
+        _require_finite(self, "gain")
+
+
+@dataclass(frozen=True, slots=True)
+class Identity(Law):
+    """`gain` times the identity matrix, rectangular ones padded with zeros."""
+
+    elementwise: ClassVar[bool] = False
+    gain: float = 1.0
+
+    def __post_init__(self) -> None:
+        _require_finite(self, "gain")
+
+
+@dataclass(frozen=True, slots=True)
+class Dirac(Law):
+    """A convolution kernel that copies channel i to channel i, group by group."""
+
+    elementwise: ClassVar[bool] = False
+    groups: int = 1
+
+    def __post_init__(self) -> None:
+        if self.groups < 1:
+            raise LawError(f"Dirac: groups is {self.groups}, expected a positive integer")
+
+
+def _require_finite(law: Law, *fields: str) -> None:
+    for field in fields:
+        value = getattr(law, field)
+        if not math.isfinite(value):
+            raise LawError(f"{type(law).__name__}: {field} is {value}, expected a finite number")
+
+
+def _require_not_negative(law: Law, field: str) -> None:
+    value = getattr(law, field)
+    if value < 0:
+        raise LawError(f"{type(law).__name__}: {field} is {value}, expected zero or more")

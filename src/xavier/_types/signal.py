@@ -1,0 +1,128 @@
+"""What was measured of a model, and what is concluded from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Verdict(StrEnum):
+    """How the signal fares, in order of precedence: the first that holds is the verdict."""
+
+    BROKEN = "broken"  # something is not finite
+    ASYMMETRIC = "asymmetric"  # units are copies of each other: symmetry was not broken
+    DEAD = "dead"
+    EXPLODING = "exploding"
+    VANISHING = "vanishing"
+    COLLAPSED = "collapsed"  # different inputs have become alike
+    SATURATED = "saturated"
+    HEALTHY = "healthy"
+
+
+class Severity(StrEnum):
+    """How much a finding matters."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    NOTE = "note"
+
+
+@dataclass(frozen=True, slots=True)
+class OpSignal:
+    """The signal at one op that holds a weight, forward and backward.
+
+    Attributes:
+        index: Its place in the order of execution, from 0.
+        op: What it computes, such as `linear` or `conv2d`.
+        path: The path of the module that ran it.
+        weights: Canonical names of the parameters it reads.
+        shape: The shape of its output.
+        mean: Mean of the output.
+        std: Standard deviation of the output.
+        rms: Root mean square of the output.
+        gradient_rms: Of the loss's gradient with respect to the output; None if none came.
+        activation: The elementwise function that follows, or empty.
+        saturation: Share of elements where that function's derivative is below 0.05 of its
+            largest; None if no function follows.
+        dead: Share of units whose activation is zero for every input; None as above.
+        correlation: Mean cosine between the outputs of different inputs of the batch.
+        nonfinite: How many output elements are NaN or infinite.
+    """
+
+    index: int
+    op: str
+    path: str
+    weights: tuple[str, ...]
+    shape: tuple[int, ...]
+    mean: float
+    std: float
+    rms: float
+    gradient_rms: float | None
+    activation: str
+    saturation: float | None
+    dead: float | None
+    correlation: float | None
+    nonfinite: int
+
+
+@dataclass(frozen=True, slots=True)
+class WeightSignal:
+    """One parameter: its own size, its gradient's, and the ratio of an update to it."""
+
+    name: str
+    shape: tuple[int, ...]
+    rms: float
+    std: float
+    gradient_rms: float | None
+    update_ratio: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """Everything that one forward and one backward pass showed."""
+
+    ops: tuple[OpSignal, ...]
+    weights: tuple[WeightSignal, ...]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is wrong, or worth knowing, about a weight or an op.
+
+    Attributes:
+        code: Its name in the list of findings, such as `std-off-recipe`.
+        severity: Error, warning or note.
+        path: The parameter's or module's path.
+        message: What is wrong, with the number and what was expected.
+        cure: What mends it: a line that can be run, or a change to make; may be empty.
+    """
+
+    code: str
+    severity: Severity
+    path: str
+    message: str
+    cure: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """The outcome of `xavier.check`.
+
+    Attributes:
+        verdict: The first in order of precedence of those that hold.
+        verdicts: All that hold.
+        where: Path of the first op where it breaks; empty when healthy.
+        evidence: The numbers behind the verdict, in one sentence.
+        cure: What mends it, as a runnable line or a named change; empty when healthy.
+        findings: The audit of the weights.
+        signal: What was measured.
+    """
+
+    verdict: Verdict
+    verdicts: tuple[Verdict, ...]
+    where: str
+    evidence: str
+    cure: str
+    findings: tuple[Finding, ...]
+    signal: Signal
