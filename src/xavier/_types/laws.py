@@ -7,10 +7,12 @@ A law is plain data. What it implies (mean, standard deviation, support) is comp
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from numbers import Integral, Real
 from typing import Any, ClassVar
 
-from xavier._errors import LawError
+from xavier._errors import LawError, UnknownNameError
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,7 @@ class Uniform(Law):
     high: float
 
     def __post_init__(self) -> None:
-        _require_finite(self, "low", "high")
+        _settle(self, "low", "high")
         if self.low > self.high:
             raise LawError(f"Uniform: low {self.low} is above high {self.high}")
 
@@ -49,7 +51,7 @@ class Normal(Law):
     std: float
 
     def __post_init__(self) -> None:
-        _require_finite(self, "mean", "std")
+        _settle(self, "mean", "std")
         _require_not_negative(self, "std")
 
 
@@ -66,7 +68,7 @@ class TruncatedNormal(Law):
     cut: float = 2.0
 
     def __post_init__(self) -> None:
-        _require_finite(self, "mean", "std", "cut")
+        _settle(self, "mean", "std", "cut")
         _require_not_negative(self, "std")
         if self.cut <= 0:
             raise LawError(f"TruncatedNormal: cut is {self.cut}, expected a positive number")
@@ -79,7 +81,7 @@ class Constant(Law):
     value: float
 
     def __post_init__(self) -> None:
-        _require_finite(self, "value")
+        _settle(self, "value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +92,7 @@ class Sparse(Law):
     std: float
 
     def __post_init__(self) -> None:
-        _require_finite(self, "sparsity", "std")
+        _settle(self, "sparsity", "std")
         _require_not_negative(self, "std")
         if not 0 <= self.sparsity <= 1:
             raise LawError(f"Sparse: sparsity is {self.sparsity}, expected a share in [0, 1]")
@@ -108,7 +110,7 @@ class Orthogonal(Law):
     gain: float = 1.0
 
     def __post_init__(self) -> None:
-        _require_finite(self, "gain")
+        _settle(self, "gain")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +121,7 @@ class DeltaOrthogonal(Law):
     gain: float = 1.0
 
     def __post_init__(self) -> None:
-        _require_finite(self, "gain")
+        _settle(self, "gain")
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +132,7 @@ class Identity(Law):
     gain: float = 1.0
 
     def __post_init__(self) -> None:
-        _require_finite(self, "gain")
+        _settle(self, "gain")
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,15 +143,69 @@ class Dirac(Law):
     groups: int = 1
 
     def __post_init__(self) -> None:
-        if self.groups < 1:
-            raise LawError(f"Dirac: groups is {self.groups}, expected a positive integer")
+        whole = isinstance(self.groups, Integral) and not isinstance(self.groups, bool)
+        if not whole or self.groups < 1:
+            raise LawError(f"Dirac: groups is {self.groups!r}, expected a positive integer")
+        object.__setattr__(self, "groups", int(self.groups))
 
 
-def _require_finite(law: Law, *fields: str) -> None:
+_LAWS: dict[str, type[Law]] = {
+    law.__name__: law
+    for law in (
+        Constant,
+        DeltaOrthogonal,
+        Dirac,
+        Identity,
+        Normal,
+        Orthogonal,
+        Sparse,
+        TruncatedNormal,
+        Uniform,
+    )
+}
+
+
+def from_dict(data: Mapping[str, Any]) -> Law:
+    """Return the law that `Law.to_dict` described.
+
+    Args:
+        data: The law's name under `law`, and its fields; those with a default may be left out.
+
+    Returns:
+        The law.
+
+    Raises:
+        UnknownNameError: If there is no law of that name.
+        LawError: If the name is missing, a field is missing or unknown, or a number impossible.
+
+    Example:
+        >>> from_dict({"law": "TruncatedNormal", "mean": 0, "std": 0.02})
+        TruncatedNormal(mean=0.0, std=0.02, cut=2.0)
+    """
+    if not isinstance(data, Mapping) or not isinstance(data.get("law"), str):
+        hint = "such as {'law': 'Normal', 'mean': 0.0, 'std': 0.02}"
+        raise LawError(f"{data!r} names no law, expected its name under 'law'", hint=hint)
+    name = data["law"]
+    if name not in _LAWS:
+        raise UnknownNameError("law", name, _LAWS)
+    given = {str(field): value for field, value in data.items() if field != "law"}
+    known = [field.name for field in fields(_LAWS[name])]
+    if unknown := [field for field in given if field not in known]:
+        raise LawError(f"{name} has no field {unknown[0]!r}, expected {', '.join(known)}")
+    try:
+        return _LAWS[name](**given)
+    except TypeError:
+        missing = [field for field in known if field not in given]
+        raise LawError(f"{name} lacks {', '.join(missing)}") from None
+
+
+def _settle(law: Law, *fields: str) -> None:
+    """Replace every field by a plain float, so that equal laws print alike (-0.0 becomes 0.0)."""
     for field in fields:
         value = getattr(law, field)
-        if not math.isfinite(value):
-            raise LawError(f"{type(law).__name__}: {field} is {value}, expected a finite number")
+        if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
+            raise LawError(f"{type(law).__name__}: {field} is {value!r}, expected a finite number")
+        object.__setattr__(law, field, float(value) + 0.0)
 
 
 def _require_not_negative(law: Law, field: str) -> None:
