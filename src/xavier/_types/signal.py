@@ -47,6 +47,9 @@ class OpSignal:
         dead: Share of units whose activation is zero for every input; None as above.
         correlation: Mean cosine between the outputs of different inputs of the batch.
         nonfinite: How many output elements are NaN or infinite.
+        jacobian_mean: Mean singular value of the layer's Jacobian, through the function
+            that follows; None unless it was asked for.
+        jacobian_rms: RMS singular value, as above.
     """
 
     index: int
@@ -63,11 +66,24 @@ class OpSignal:
     dead: float | None
     correlation: float | None
     nonfinite: int
+    jacobian_mean: float | None = None
+    jacobian_rms: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class WeightSignal:
-    """One parameter: its own size, its gradient's, and the ratio of an update to it."""
+    """One parameter: its own size, its gradient's, and the ratio of an update to it.
+
+    Attributes:
+        name: Its canonical name.
+        shape: Its shape.
+        rms: Root mean square of its elements.
+        std: Standard deviation of its elements.
+        gradient_rms: Of the loss's gradient with respect to it; None if none came.
+        update_ratio: `gradient_rms / rms`, a step of gradient descent at learning rate 1.
+        twins: Share of output units that are copies of another, in weight and gradient,
+            and so must stay copies; None where that has no meaning.
+    """
 
     name: str
     shape: tuple[int, ...]
@@ -75,6 +91,7 @@ class WeightSignal:
     std: float
     gradient_rms: float | None
     update_ratio: float | None
+    twins: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,129 @@
+"""Check a model: audit its weights, measure its signal both ways, and say what is wrong."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from xavier._errors import MissingFrameworkError, PlanError, TraceError
+from xavier._types.plan import Plan
+from xavier._types.signal import Check, Finding, Severity, Signal, Verdict
+from xavier.checking import cures
+from xavier.checking.audit import audit, unregistered
+from xavier.checking.verdict import Fault, healthy_evidence, judge
+
+__all__ = ["check", "judge"]
+
+
+def check(
+    model: Any,
+    example: Any,
+    *,
+    target: Any = None,
+    loss: Callable[[Any, Any], Any] | str | None = None,
+    recipe: str | None = None,
+    jacobian: bool = False,
+) -> Check:
+    """Audit a model's weights and measure its signal, to say whether it can start to train.
+
+    One forward and one backward pass. The model, its gradients and modes, and every random
+    state are afterwards as they were, to the bit, also on an error.
+
+    Args:
+        model: A model of a framework that is loaded; parameters on real devices.
+        example: What its forward takes: a tensor, a tuple of positional arguments, or a
+            mapping of keyword arguments. Two inputs at least, to see whether they collapse.
+        target: What the loss compares the output with.
+        loss: A function of output and target, `"cross_entropy"` or `"mse"`; without it the
+            backward pass starts from a random cotangent.
+        recipe: The recipe that the weights should follow: a weight that does not is then a
+            warning. None compares them with `auto`, and such a weight is a note.
+        jacobian: Whether to add the singular values of each dense layer's Jacobian.
+
+    Returns:
+        The verdict, the op where it breaks, the numbers, the cure, and all findings.
+
+    Raises:
+        TraceError: If the model cannot be run on the example.
+        UnknownNameError: If the recipe or the loss is a string that names none.
+
+    Reference:
+        The bounds of each verdict are derived in `xavier.checking.thresholds`.
+    """
+    measuring = _framework(model, "measure")
+    signal = measuring.measure(model, example, target=target, loss=loss, jacobian=jacobian)
+    plan, missing = _planned(model, example, recipe or "auto")
+    findings = (*_audited(model, signal, plan, asked=recipe is not None), *missing)
+    faults = judge(signal, findings)
+    follows = plan is not None and plan.recipe == "auto" and _follows_plan(findings)
+    return _outcome(faults, findings, signal, drawn_by_auto=follows)
+
+
+def _framework(model: Any, file: str) -> Any:
+    """Return a module of the framework that serves `model`, which the model's use loaded."""
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(model, torch.nn.Module):
+        return importlib.import_module(f"xavier.frameworks.torch.{file}")
+    if torch is None:
+        raise MissingFrameworkError("torch", extra="torch")
+    raise TraceError(
+        f"a {type(model).__name__} was given, expected a torch.nn.Module",
+        hint="pass the model itself, not its class or its state dict",
+    )
+
+
+def _planned(model: Any, example: Any, recipe: str) -> tuple[Plan | None, tuple[Finding, ...]]:
+    """Return the plan, or why there is none: a model may run and yet not be traced."""
+    from xavier.planning import plan
+
+    try:
+        return plan(model, example, recipe=recipe), ()
+    except (PlanError, TraceError) as error:
+        text = f"no plan could be made, so no law was held against a weight: {error.message}"
+        return None, (Finding("no-plan", Severity.NOTE, "", text),)
+
+
+def _audited(model: Any, signal: Signal, plan: Plan | None, *, asked: bool) -> tuple[Finding, ...]:
+    arrays, restore = _framework(model, "_stored"), _framework(model, "_restore")
+    lookups = {"embedding", "embedding_bag", "lookup"}
+    used = {name for op in signal.ops if op.op not in lookups for name in op.weights}
+    severity = Severity.WARNING if asked else Severity.NOTE
+    with restore.unchanged(model):
+        found = audit(arrays.stored(model), used=used, plan=plan, severity=severity)
+        return (*found, *unregistered(arrays.unregistered(model)))
+
+
+def _follows_plan(findings: tuple[Finding, ...]) -> bool:
+    off = {"std-off-recipe", "residual-unscaled", "constant", "nonfinite", "uninitialized"}
+    return not any(finding.code in off for finding in findings)
+
+
+def _outcome(
+    faults: tuple[Fault, ...],
+    findings: tuple[Finding, ...],
+    signal: Signal,
+    *,
+    drawn_by_auto: bool,
+) -> Check:
+    if not faults:
+        return Check(
+            verdict=Verdict.HEALTHY,
+            verdicts=(Verdict.HEALTHY,),
+            where="",
+            evidence=healthy_evidence(signal),
+            cure="",
+            findings=findings,
+            signal=signal,
+        )
+    first = faults[0]
+    return Check(
+        verdict=first.verdict,
+        verdicts=tuple(fault.verdict for fault in faults),
+        where=first.where,
+        evidence=first.evidence,
+        cure=cures.cure(first.verdict, first.where, drawn_by_auto=drawn_by_auto),
+        findings=findings,
+        signal=signal,
+    )

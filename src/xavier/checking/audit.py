@@ -1,0 +1,297 @@
+"""Look at the weights themselves: no data, no pass through the model."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterable, Iterator
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xavier import laws
+from xavier._types.laws import Constant, TruncatedNormal
+from xavier._types.plan import Assignment, Plan, Role
+from xavier._types.signal import Finding, Severity
+from xavier.checking.cures import init_line
+
+ALPHA = 1e-3  # of one false finding on a model whose weights have their laws, after Holm
+_HUGE = 1e15  # no law in use reaches it, and memory that was not written often does
+_TINY = 1e-30  # a law of std 1e-6 gives less than 1e-24 of its elements below it
+_TINY_SHARE = 1e-3
+_LEAST_ROW = 8  # shorter rows in low precision may be equal by chance
+_MATERIAL = 1.05  # a ratio of stds that matters, however surely it differs from 1
+
+
+class Stored(Protocol):
+    """A named array of a model, as a framework's folder yields them."""
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+    @property
+    def kind(self) -> str: ...  # noqa: D102
+    @property
+    def array(self) -> NDArray[Any]: ...  # noqa: D102
+    @property
+    def frozen(self) -> bool: ...  # noqa: D102
+
+
+def audit(
+    stored: Iterable[Stored],
+    *,
+    used: Iterable[str] = (),
+    plan: Plan | None = None,
+    severity: Severity = Severity.NOTE,
+) -> tuple[Finding, ...]:
+    """Return what is wrong with a model's weights by themselves.
+
+    Args:
+        stored: The model's arrays; each is looked at once and let go.
+        used: Names of the weights that enter a contraction; only these must break symmetry.
+        plan: What each region's law should be; without it no law is held against a weight.
+        severity: Of a weight that is sound in itself and does not follow the plan.
+
+    Returns:
+        Findings in the model's order; those on standard deviations after Holm's correction
+        over all regions, at a level of one in a thousand for the model.
+    """
+    auditor = _Auditor(frozenset(used), plan, severity)
+    for item in stored:
+        auditor.look(item)
+    return (*auditor.findings, *auditor.off_plan())
+
+
+def unregistered(paths: Iterable[tuple[str, str]]) -> tuple[Finding, ...]:
+    """Return findings on tensors that modules hold outside their parameters.
+
+    Args:
+        paths: Path and kind, `plain` or `stale`.
+
+    Returns:
+        One finding each.
+    """
+    return tuple(_unregistered(path, kind) for path, kind in paths)
+
+
+def _unregistered(path: str, kind: str) -> Finding:
+    owner, _, name = path.rpartition(".")
+    module = f"model.{owner}" if owner else "model"
+    if kind == "stale":
+        return Finding(
+            "parametrization-forgotten",
+            Severity.ERROR,
+            path,
+            "is no longer computed from its parametrization's parameters: training them "
+            "will not change it",
+            f'torch.nn.utils.parametrizations.weight_norm({module}, "{name}")',
+        )
+    return Finding(
+        "unregistered-weight",
+        Severity.WARNING,
+        path,
+        "asks for a gradient and is neither parameter nor buffer: no optimizer, state dict "
+        "or .to() reaches it",
+        f"{module}.{name} = torch.nn.Parameter({module}.{name}.detach())",
+    )
+
+
+class _Auditor:
+    """One walk over the arrays; keeps digests and p-values, never an array."""
+
+    def __init__(self, used: frozenset[str], plan: Plan | None, severity: Severity) -> None:
+        self.findings: list[Finding] = []
+        self._used = used
+        self._severity = severity
+        self._digests: dict[tuple[tuple[int, ...], bytes], str] = {}
+        self._tests: list[tuple[float, Finding]] = []
+        self._planned: dict[str, list[Assignment]] = {}
+        for assignment in plan.assignments if plan else ():
+            self._planned.setdefault(assignment.name, []).append(assignment)
+
+    def look(self, item: Stored) -> None:
+        """Audit one array."""
+        if not item.array.size:
+            return
+        if item.kind == "buffer":
+            self._buffer(item)
+            return
+        found = _nonfinite(item) or _uninitialized(item) or self._constant(item)
+        if found is not None:
+            self.findings.append(found)
+            return
+        if item.array.ndim > 1 and np.ptp(item.array):
+            self._copies(item)
+            for assignment in self._planned.get(item.name, ()):
+                self._against_law(item, assignment)
+
+    def _buffer(self, item: Stored) -> None:
+        # Minus infinity is a mask's right; NaN is nobody's.
+        bad = int(np.isnan(item.array).sum())
+        finding = _uninitialized(item)
+        if bad:
+            text = f"{bad} of {item.array.size} elements of the buffer are NaN"
+            finding = Finding("nonfinite", Severity.ERROR, item.name, text, _rebuild(item.name))
+        if finding is not None:
+            self.findings.append(finding)
+
+    def _constant(self, item: Stored) -> Finding | None:
+        matrix = item.array.ndim > 1 and item.name in self._used
+        if not matrix or item.array.shape[0] < 2 or np.ptp(item.array):  # noqa: PLR2004
+            return None
+        value = float(item.array.flat[0])
+        if value == 0:
+            text = f"{item.array.shape}: all elements are zero, so it passes no signal yet"
+            return Finding("zero-weight", Severity.NOTE, item.name, text)
+        severity = Severity.NOTE if item.frozen else Severity.ERROR
+        code = "constant-frozen" if item.frozen else "constant"
+        text = (
+            f"{item.array.shape}: all elements are {value:.6g}, so that all units compute "
+            "the same; expected a random law"
+        )
+        return Finding(code, severity, item.name, text, init_line(only=item.name))
+
+    def _copies(self, item: Stored) -> None:
+        equal, first, second = _equal_rows(item.array) if item.name in self._used else (0, 0, 0)
+        if equal:
+            text = (
+                f"{item.array.shape}: {equal} output units have the weights of another one "
+                f"(such as {first} and {second}); expected all to differ"
+            )
+            cure = init_line(only=item.name)
+            self.findings.append(
+                Finding("identical-units", Severity.WARNING, item.name, text, cure)
+            )
+        key = (item.array.shape, _digest(item.array))
+        other = self._digests.setdefault(key, item.name)
+        if other != item.name:
+            text = f"{item.array.shape}: equals {other} to the bit without being tied to it"
+            cure = init_line(only=item.name)
+            self.findings.append(Finding("duplicate", Severity.WARNING, item.name, text, cure))
+
+    def _against_law(self, item: Stored, assignment: Assignment) -> None:
+        array = _region(item.array, assignment)
+        if array is None or isinstance(assignment.law, Constant):
+            return
+        expected = laws.std(assignment.law, assignment.shape)
+        if not (expected > 0 and math.isfinite(expected)) or array.size < 2:  # noqa: PLR2004
+            return
+        actual = float(array.std(dtype=np.float64))
+        ratio = actual / expected
+        finding = self._off_plan_finding(item, assignment, actual, expected)
+        near = 1 / _MATERIAL <= ratio <= _MATERIAL
+        self._tests.append((1.0 if near else _chi_square_p(ratio**2, array.size), finding))
+        if near and isinstance(assignment.law, TruncatedNormal):
+            self._truncation(item, assignment, array)
+
+    def _off_plan_finding(
+        self, item: Stored, assignment: Assignment, actual: float, expected: float
+    ) -> Finding:
+        part = f" {assignment.region.ranges}" if assignment.region.ranges else ""
+        text = (
+            f"{assignment.shape}{part}: std {actual:.4g}, {actual / expected:.3g} times the "
+            f"{expected:.4g} of {assignment.rule}"
+        )
+        code = "std-off-recipe"
+        if assignment.role is Role.RESIDUAL and actual > expected:
+            code = "residual-unscaled"
+            text += ", which counts the writes to the residual stream"
+        return Finding(code, self._severity, item.name, text, init_line(only=item.name))
+
+    def _truncation(self, item: Stored, assignment: Assignment, array: NDArray[Any]) -> None:
+        bound = max(abs(edge) for edge in laws.support(assignment.law))
+        largest = float(np.abs(array).max())
+        if largest > bound * 1.01:
+            text = (
+                f"{assignment.shape}: largest element {largest:.4g}, beyond the bound "
+                f"{bound:.4g} of {assignment.law}: the bounds cut nothing"
+            )
+            cure = init_line(only=item.name)
+            self.findings.append(Finding("truncation-dead", self._severity, item.name, text, cure))
+
+    def off_plan(self) -> Iterator[Finding]:
+        """Yield the regions whose standard deviation differs, by Holm's correction."""
+        order = sorted(range(len(self._tests)), key=lambda i: self._tests[i][0])
+        rejected: set[int] = set()
+        for rank, i in enumerate(order):
+            if self._tests[i][0] > ALPHA / (len(order) - rank):
+                break
+            rejected.add(i)
+        yield from (finding for i, (_, finding) in enumerate(self._tests) if i in rejected)
+
+
+def _nonfinite(item: Stored) -> Finding | None:
+    nan, infinite = int(np.isnan(item.array).sum()), int(np.isinf(item.array).sum())
+    if not nan + infinite:
+        return None
+    text = f"{item.array.shape}: {nan} NaN and {infinite} infinite of {item.array.size} elements"
+    cure = init_line(only=item.name)
+    return Finding("nonfinite", Severity.ERROR, item.name, text, cure)
+
+
+def _uninitialized(item: Stored) -> Finding | None:
+    size = np.abs(item.array)
+    size = size[np.isfinite(size)]
+    huge = int((size > _HUGE).sum())
+    tiny = int(((size > 0) & (size < _TINY)).sum())
+    mask = item.kind == "buffer" and huge and len(np.unique(size[size > _HUGE])) == 1
+    if mask or not (huge or tiny > _TINY_SHARE * size.size):
+        return None
+    text = (
+        f"{item.array.shape}: {huge} elements beyond {_HUGE:g} and {tiny} below {_TINY:g} that "
+        "are not zero: this looks like memory that was never written"
+    )
+    cure = _rebuild(item.name) if item.kind == "buffer" else init_line(only=item.name)
+    return Finding("uninitialized", Severity.ERROR, item.name, text, cure)
+
+
+def _rebuild(name: str) -> str:
+    owner = name.rpartition(".")[0]
+    return f"model.{owner}.reset_parameters()" if owner else "model.reset_parameters()"
+
+
+def _equal_rows(array: NDArray[Any]) -> tuple[int, int, int]:
+    """Return how many rows equal an earlier one, and one such pair."""
+    rows = array.reshape(len(array), -1)
+    if rows.shape[1] < _LEAST_ROW:
+        return 0, 0, 0
+    keys = np.ascontiguousarray(rows[:, :_LEAST_ROW]) + 0.0
+    keys = keys.view(np.dtype((np.void, keys.dtype.itemsize * _LEAST_ROW))).ravel()
+    _, inverse = np.unique(keys, return_inverse=True)
+    order = np.argsort(inverse, kind="stable")
+    left, right = order[:-1], order[1:]
+    near = inverse[left] == inverse[right]
+    left, right = left[near], right[near]
+    # Rows that are all zero were pruned or masked on purpose.
+    same = [
+        (int(a), int(b))
+        for a, b in zip(left, right, strict=True)
+        if np.array_equal(rows[a], rows[b]) and rows[a].any()
+    ]
+    return (len(same), *same[0]) if same else (0, 0, 0)
+
+
+def _digest(array: NDArray[Any]) -> bytes:
+    return hashlib.blake2b(np.ascontiguousarray(array).data, digest_size=16).digest()
+
+
+def _region(array: NDArray[Any], assignment: Assignment) -> NDArray[Any] | None:
+    region = assignment.region
+    if region.axis is not None:
+        picked = [np.arange(start, stop) for start, stop in region.ranges]
+        if region.ranges[-1][1] > array.shape[region.axis]:
+            return None
+        array = np.take(array, np.concatenate(picked), axis=region.axis)
+    return array if array.shape == assignment.shape else None
+
+
+def _chi_square_p(ratio: float, size: int) -> float:
+    """Return the two-sided p-value of a ratio of sample variance to a law's, size elements.
+
+    The chi-square law by the cube root of Wilson and Hilferty, 1931, good to three digits
+    in the tails used here. It is the normal law's; lighter tails vary less.
+    """
+    degrees = size - 1
+    spread = 2 / (9 * degrees)
+    z = (ratio ** (1 / 3) - (1 - spread)) / math.sqrt(spread)
+    return math.erfc(abs(z) / math.sqrt(2))

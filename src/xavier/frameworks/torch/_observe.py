@@ -1,0 +1,400 @@
+"""Watch a model run: every op that holds a weight, and the function that follows it.
+
+A function mode sees each call with its name and arguments. Which tensors come from
+parameters alone, which from the data, is carried from call to call, so that a transposed,
+sliced, cast, masked or parametrized weight is still known as a weight.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.modules import module as _hooks
+from torch.nn.utils.parametrize import ParametrizationList
+from torch.overrides import TorchFunctionMode
+from torch.utils.weak import WeakIdKeyDictionary
+
+from xavier.frameworks.torch import _moments
+from xavier.frameworks.torch._moments import Moments
+
+_CONVOLUTIONS = {f"conv{t}{d}d" for t in ("", "_transpose") for d in (1, 2, 3)}
+_RECURRENT = {"lstm", "gru", "rnn_tanh", "rnn_relu"}
+_CELLS = {f"{name}_cell" for name in _RECURRENT}
+_TABLES = {"embedding", "embedding_bag"}
+# These take a weight by its place: they count even where no data are seen to enter.
+_LAYERS = {"linear", "bilinear", "_convolution", "convolution"} | _CONVOLUTIONS
+_LAYERS |= _RECURRENT | _CELLS | _TABLES
+# These multiply any two tensors: they count if a weight meets data.
+_PRODUCTS = {"matmul", "__matmul__", "__rmatmul__", "mm", "bmm", "mv", "addmm", "addbmm"}
+_PRODUCTS |= {"baddbmm", "addmv", "einsum", "tensordot", "inner", "linalg_multi_dot"}
+_PRODUCTS |= {"multi_dot", "chain_matmul", "_grouped_mm", "grouped_mm"}
+_SELECTIONS = {"__getitem__", "index_select", "take_along_dim", "gather"}
+_COMPOSITES = {"multi_head_attention_forward"}
+_ALIASES = {"__matmul__": "matmul", "__rmatmul__": "matmul", "linalg_multi_dot": "multi_dot"}
+
+_ACTIVATIONS = set(
+    [
+        "relu",
+        "relu6",
+        "leaky_relu",
+        "prelu",
+        "rrelu",
+        "elu",
+        "selu",
+        "celu",
+        "gelu",
+        "silu",
+        "mish",
+        "softplus",
+        "softsign",
+        "tanh",
+        "tanhshrink",
+        "hardtanh",
+        "hardsigmoid",
+        "hardswish",
+        "sigmoid",
+        "expit",
+        "logsigmoid",
+        "log_sigmoid",
+        "erf",
+        "sin",
+        "cos",
+        "sinc",
+        "atan",
+        "arctan",
+        "asinh",
+        "arcsinh",
+        "clamp",
+        "clamp_min",
+        "clip",
+        "softshrink",
+        "hardshrink",
+        "threshold",
+    ]
+)
+_CANONICAL = {"expit": "sigmoid", "log_sigmoid": "logsigmoid", "arctan": "atan"}
+_CANONICAL |= {"arcsinh": "asinh", "sin": "sine", "cos": "cosine"}
+# What lies between a weight and its activation without being one.
+_PASSING = set(
+    [
+        "view",
+        "reshape",
+        "view_as",
+        "reshape_as",
+        "transpose",
+        "permute",
+        "t",
+        "adjoint",
+        "swapaxes",
+        "movedim",
+        "flatten",
+        "unflatten",
+        "contiguous",
+        "squeeze",
+        "unsqueeze",
+        "chunk",
+        "split",
+        "unbind",
+        "__getitem__",
+        "narrow",
+        "to",
+        "type_as",
+        "float",
+        "half",
+        "bfloat16",
+        "double",
+        "clone",
+        "expand",
+        "batch_norm",
+        "layer_norm",
+        "group_norm",
+        "instance_norm",
+        "rms_norm",
+        "dropout",
+        "dropout1d",
+        "dropout2d",
+        "dropout3d",
+        "alpha_dropout",
+        "add",
+        "__add__",
+        "__radd__",
+        "__iadd__",
+        "sub",
+        "__sub__",
+        "mul",
+        "__mul__",
+        "__rmul__",
+        "div",
+        "__truediv__",
+        "pad",
+        "masked_fill",
+    ]
+)
+
+
+@dataclass(slots=True)
+class Op:
+    """What has been seen of one op so far."""
+
+    index: int
+    name: str
+    path: str
+    weights: tuple[str, ...]
+    shape: tuple[int, ...]
+    output: Moments
+    correlation: float | None
+    gradient: Moments | None = None
+    activation: str = ""
+    saturation: float | None = None
+    dead: float | None = None
+    jacobian: Any = None
+
+
+@dataclass(slots=True)
+class Scene:
+    """The names that an observer needs, and what it must not disturb.
+
+    Attributes:
+        model: The model that runs.
+        parameters: The canonical name of each parameter, by identity.
+        data: The tensors that the model is given.
+        inputs: The size of the batch; 0 if unknown.
+        jacobian: Whether to keep what the layers' Jacobians need.
+    """
+
+    model: nn.Module
+    parameters: list[tuple[str, torch.Tensor]]
+    data: list[torch.Tensor]
+    inputs: int
+    jacobian: bool = False
+    paths: dict[int, str] = field(default_factory=dict)
+
+
+class Observer(TorchFunctionMode):
+    """Note every op that holds a weight while the model runs under this mode.
+
+    Args:
+        scene: The model, the names, the data.
+
+    Attributes:
+        ops: What was seen, in order of execution.
+        notes: What could not be followed.
+    """
+
+    def __init__(self, scene: Scene) -> None:
+        super().__init__()
+        self.ops: list[Op] = []
+        self.notes: list[str] = []
+        self._scene = scene
+        self._names: WeakIdKeyDictionary = WeakIdKeyDictionary()
+        self._data: WeakIdKeyDictionary = WeakIdKeyDictionary()
+        self._follows: WeakIdKeyDictionary = WeakIdKeyDictionary()
+        self._stack: list[nn.Module] = []
+        for name, parameter in scene.parameters:
+            self._names[parameter] = (name,)
+        for tensor in scene.data:
+            self._data[tensor] = True
+
+    @contextmanager
+    def modules(self) -> Iterator[None]:
+        """Keep track of the running module, for the paths of ops."""
+        enter = _hooks.register_module_forward_pre_hook(lambda m, _: self._stack.append(m))
+        leave = _hooks.register_module_forward_hook(
+            lambda *_: self._stack.pop() and None, always_call=True
+        )
+        try:
+            yield
+        finally:
+            enter.remove()
+            leave.remove()
+            self._stack.clear()
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        kwargs = kwargs or {}
+        name = getattr(func, "__name__", "")
+        if name in _COMPOSITES and isinstance(func, _FUNCTION):
+            with self:
+                return _without_dispatch(func)(*args, **kwargs)
+        inputs = list(tensors_in((args, kwargs)))
+        before = self._before_activation(name, inputs)
+        result = func(*args, **kwargs)
+        if inputs and name not in {"size", "dim", "stride", "__len__", "__set__"}:
+            self._after(name, args, inputs, result)
+            if before is not None:
+                self._activation(before, func, args, kwargs, result)
+        return result
+
+    def _after(
+        self, name: str, args: tuple[Any, ...], inputs: list[torch.Tensor], result: Any
+    ) -> None:
+        outputs = list(tensors_in(result))
+        weights = self._weights(inputs)
+        data = any(self._is_data(tensor) for tensor in inputs)
+        if self._holds_weight(name, args, weights, data=data) and outputs:
+            self._record(name, weights, outputs[0])
+            self._keep_for_jacobian(name, inputs, outputs[0])
+            data = data or name in _SELECTIONS
+        elif base(name) in _PASSING:
+            self._pass_on(inputs, outputs)
+        if name == "__setitem__" or (base(name) != name and not name.startswith("__")):
+            outputs.append(inputs[0])
+        for output in outputs:
+            if data:
+                self._data[output] = True
+            elif weights:
+                self._names[output] = weights
+
+    def _weights(self, tensors: Iterable[torch.Tensor]) -> tuple[str, ...]:
+        """Return the names of the parameters behind the tensors that no data reached."""
+        found: dict[str, None] = {}
+        for tensor in tensors:
+            if tensor not in self._data:
+                found |= dict.fromkeys(self._names.get(tensor, ()))
+        return tuple(found)
+
+    def _is_data(self, tensor: torch.Tensor) -> bool:
+        # A tensor with a history that was not seen comes from foreign code that read data.
+        return tensor in self._data or (tensor not in self._names and tensor.requires_grad)
+
+    def _holds_weight(
+        self, name: str, args: tuple[Any, ...], weights: tuple[str, ...], *, data: bool
+    ) -> bool:
+        if not weights or any(isinstance(m, ParametrizationList) for m in self._stack):
+            return False
+        if name in _LAYERS:
+            return True
+        if name in _PRODUCTS:
+            return data
+        table = args[0] if args else None
+        if name not in _SELECTIONS or not data or not isinstance(table, torch.Tensor):
+            return False
+        # Of three axes and more it is the choice of an expert's matrix, and no lookup.
+        return bool(self._weights([table])) and table.ndim <= 2  # noqa: PLR2004
+
+    def _record(self, name: str, weights: tuple[str, ...], output: torch.Tensor) -> None:
+        if not (output.is_floating_point() or output.is_complex()) or not _readable(output):
+            self.notes.append(f"{self._path()}: the output of {name} could not be read")
+            return
+        lookup = name in _TABLES or name in _SELECTIONS
+        op = Op(
+            index=len(self.ops),
+            name="lookup" if name in _SELECTIONS else _ALIASES.get(name, name),
+            path=self._path(),
+            weights=weights,
+            shape=tuple(output.shape),
+            output=_moments.moments(output),
+            correlation=None if lookup else _moments.correlation(output, inputs=self._scene.inputs),
+        )
+        self.ops.append(op)
+        self._follows[output] = op
+        if output.requires_grad:
+            output.register_hook(lambda gradient: _keep_gradient(op, gradient))
+
+    def _keep_for_jacobian(
+        self, name: str, inputs: list[torch.Tensor], output: torch.Tensor
+    ) -> None:
+        if self._scene.jacobian and name == "linear" and self.ops and output in self._follows:
+            weight = inputs[1].detach()
+            row = output.detach().reshape(-1, output.shape[-1])[0]
+            self.ops[-1].jacobian = (weight, row, None)
+
+    def _path(self) -> str:
+        for module in reversed(self._stack):
+            path = self._scene.paths.get(id(module))
+            if path is not None:
+                return path
+        return ""
+
+    def _pass_on(self, inputs: list[torch.Tensor], outputs: list[torch.Tensor]) -> None:
+        """Let the op of the only data that enter be followed through to what comes out."""
+        data = [tensor for tensor in inputs if self._is_data(tensor)]
+        if len(data) == 1 and data[0] in self._follows:
+            for output in outputs:
+                self._follows[output] = self._follows[data[0]]
+
+    def _before_activation(
+        self, name: str, inputs: list[torch.Tensor]
+    ) -> tuple[Op, torch.Tensor] | None:
+        """Return the op that the activation follows and a sample, before it is overwritten."""
+        if base(name) not in _ACTIVATIONS or not inputs:
+            return None
+        op = self._follows.get(inputs[0])
+        if op is None or op.activation or not inputs[0].is_floating_point():
+            return None
+        return op, _moments.sample(inputs[0])
+
+    def _activation(
+        self,
+        before: tuple[Op, torch.Tensor],
+        func: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        result: Any,
+    ) -> None:
+        op, at = before
+        name = base(getattr(func, "__name__", ""))
+        op.activation = _CANONICAL.get(name, name)
+        if not isinstance(result, torch.Tensor) or name == "prelu":
+            return
+        rest = args[1:]
+
+        def function(point: torch.Tensor) -> torch.Tensor:
+            return func(point, *rest, **{k: v for k, v in kwargs.items() if k != "input"})
+
+        op.saturation = _moments.saturation(function, at)
+        axis = 1 if "conv" in op.name and result.ndim == len(op.shape) else -1
+        op.dead = _moments.dead_share(result, unit_axis=axis)
+        if op.jacobian is not None:
+            weight, row, _ = op.jacobian
+            op.jacobian = (weight, row, _moments.slopes(function, row.double()))
+
+
+_FUNCTION = types.FunctionType
+
+
+def _without_dispatch(func: types.FunctionType) -> Callable[..., Any]:
+    """Return a copy of a composite function that runs its body instead of asking the mode."""
+    scope = {**func.__globals__, "has_torch_function": lambda *_: False}
+    twin = _FUNCTION(func.__code__, scope, func.__name__, func.__defaults__, func.__closure__)
+    twin.__kwdefaults__ = func.__kwdefaults__
+    return twin
+
+
+def _keep_gradient(op: Op, gradient: torch.Tensor) -> None:
+    op.gradient = _moments.moments(gradient)
+
+
+def _readable(tensor: torch.Tensor) -> bool:
+    return not torch._C._functorch.is_functorch_wrapped_tensor(tensor) and not tensor.is_meta
+
+
+def base(name: str) -> str:
+    """Return an operator's name without the underscore of its in-place form."""
+    return name if name.startswith("__") else name.rstrip("_")
+
+
+def tensors_in(value: Any) -> Iterator[torch.Tensor]:
+    """Yield every tensor in nested sequences, mappings and dataclasses, in order."""
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from tensors_in(item)
+    elif isinstance(value, (tuple, list)):
+        for item in value:
+            yield from tensors_in(item)
+    elif hasattr(type(value), "__dataclass_fields__"):
+        for name in type(value).__dataclass_fields__:
+            yield from tensors_in(getattr(value, name, None))

@@ -1,0 +1,104 @@
+"""The numbers a model holds, as NumPy arrays, for the audit of weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from torch.nn.utils import parametrize
+from xavier.frameworks.torch.names import canonical
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A parameter, a buffer, or the effective weight that a parametrization computes.
+
+    Attributes:
+        name: The canonical name; an effective weight bears its own, such as `conv.weight`.
+        kind: `parameter`, `buffer` or `effective`.
+        array: The values this process holds, in float32 or float64.
+        frozen: Whether it takes no gradient.
+    """
+
+    name: str
+    kind: str
+    array: NDArray[Any]
+    frozen: bool
+
+
+def stored(model: nn.Module) -> Iterator[Stored]:
+    """Yield every floating parameter, buffer and effective weight, one at a time.
+
+    Parametrizations are run to get effective weights, some of which keep a state: call this
+    under `unchanged`.
+
+    Args:
+        model: The model, on a real device.
+
+    Yields:
+        Tied parameters once. Arrays may share memory with the model; do not write to them.
+    """
+    hidden = _parts_of_parametrizations(model)
+    for name, parameter in model.named_parameters():
+        if id(parameter) not in hidden and parameter.is_floating_point():
+            frozen = not parameter.requires_grad
+            yield Stored(canonical(name), "parameter", _array(parameter), frozen)
+    for name, buffer in model.named_buffers():
+        if id(buffer) not in hidden and buffer.is_floating_point():
+            yield Stored(canonical(name), "buffer", _array(buffer), frozen=True)
+    for path, module in model.named_modules():
+        if parametrize.is_parametrized(module):
+            for tensor_name in module.parametrizations:
+                with torch.no_grad():
+                    value = getattr(module, tensor_name)
+                name = canonical(f"{path}.{tensor_name}" if path else tensor_name)
+                if value.is_floating_point():
+                    yield Stored(name, "effective", _array(value), frozen=False)
+
+
+def unregistered(model: nn.Module) -> Iterator[tuple[str, str]]:
+    """Yield path and kind of tensors that modules hold outside their parameters.
+
+    Args:
+        model: The model.
+
+    Yields:
+        The path, and `plain` for a tensor that asks for a gradient but is no parameter, so
+        that no optimizer sees it; `stale` for a weight whose parametrization's parameters
+        are there while the hook that recomputes it is not.
+    """
+    for path, module in model.named_modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            continue
+        for name, value in vars(module).items():
+            if not isinstance(value, torch.Tensor) or not value.is_floating_point():
+                continue
+            where = canonical(f"{path}.{name}" if path else name)
+            parts = {f"{name}_g", f"{name}_v", f"{name}_orig"} & set(module._parameters)
+            if parts:
+                if not module._forward_pre_hooks:
+                    yield where, "stale"
+            elif value.requires_grad and value.is_leaf:
+                yield where, "plain"
+
+
+def _parts_of_parametrizations(model: nn.Module) -> set[int]:
+    return {
+        id(tensor)
+        for module in model.modules()
+        if isinstance(module, parametrize.ParametrizationList)
+        for tensor in (*module.parameters(), *module.buffers())
+    }
+
+
+def _array(tensor: torch.Tensor) -> NDArray[Any]:
+    tensor = tensor.detach()
+    tensor = getattr(tensor, "_local_tensor", tensor)
+    if tensor.dtype not in (torch.float32, torch.float64):
+        tensor = tensor.float()
+    return np.asarray(tensor.cpu().numpy())

@@ -1,0 +1,258 @@
+"""Measure the signal of a model: one forward and one backward pass, nothing kept or changed."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.parameter import is_lazy
+from xavier.frameworks.torch.names import canonical
+
+from xavier._errors import TraceError
+from xavier._types.signal import OpSignal, Signal, WeightSignal
+from xavier.frameworks.torch import _moments
+from xavier.frameworks.torch._objective import Loss, ends_of, objective_of
+from xavier.frameworks.torch._observe import Observer, Op, Scene, tensors_in
+from xavier.frameworks.torch._restore import unchanged
+from xavier.frameworks.torch.jacobian import singular_means
+
+_LOOKUPS = ("embedding", "embedding_bag", "lookup")
+
+
+def measure(
+    model: nn.Module,
+    example: Any,
+    *,
+    target: Any = None,
+    loss: Loss = None,
+    seed: int = 0,
+    jacobian: bool = False,
+) -> Signal:
+    """Run the model once each way and return the signal at every op that holds a weight.
+
+    The model runs in its present mode, on copies of the example's tensors. Without a loss,
+    the backward pass starts from a cotangent of unit variance at every floating output,
+    drawn from a generator of its own. Everything is put back afterwards, also on an error:
+    see `xavier.frameworks.torch._restore.unchanged`. Frozen parameters are measured like
+    the others. The update ratio is the gradient's RMS over the weight's, that is, the
+    relative step of plain gradient descent at learning rate 1 for this loss or cotangent.
+
+    Args:
+        model: The model; every parameter on a real device.
+        example: What its forward takes: a tensor, a tuple of positional arguments, or a
+            mapping of keyword arguments.
+        target: What the loss compares the output with.
+        loss: A function of output and target that returns a scalar, or `"cross_entropy"` or
+            `"mse"`. With a target and no loss: cross entropy for integers, else mse.
+        seed: Of the cotangent.
+        jacobian: Whether to decompose the Jacobian of each dense layer with the function
+            that follows it; costs a singular value decomposition per layer.
+
+    Returns:
+        Ops in order of execution, weights in the model's order, and notes.
+
+    Raises:
+        TraceError: If the model or the loss raises, nothing in the output can be
+            differentiated, or parameters are on the meta device or lazy.
+        UnknownNameError: If `loss` is a string that names no loss.
+
+    Example:
+        >>> from torch import nn
+        >>> signal = measure(nn.Linear(4, 3), torch.ones(2, 4))
+        >>> [(op.op, op.weights) for op in signal.ops]
+        [('linear', ('weight', 'bias'))]
+    """
+    _require_real(model)
+    objective = objective_of(loss, target)
+    example = _copied(example, {})
+    observer = Observer(_scene(model, example, jacobian=jacobian))
+    leaves = _leaves(model)
+    with unchanged(model), torch.inference_mode(mode=False), torch.enable_grad():
+        for _, parameter in leaves:
+            parameter.requires_grad_()
+        with _errors(model, example), observer.modules(), observer, _eager():
+            output = call(model, example)
+        ends, cotangents = ends_of(output, target, objective, seed=seed)
+        gradients = _gradients(ends, cotangents, leaves)
+        weights = tuple(_weight_signals(leaves, gradients, observer.ops))
+    notes = (*observer.notes, *_unseen(observer.ops, leaves))
+    return Signal(ops=tuple(map(_op_signal, observer.ops)), weights=weights, notes=notes)
+
+
+def call(model: nn.Module, example: Any) -> Any:
+    """Call the model with an example: a tensor, a tuple or list, or a mapping."""
+    if isinstance(example, Mapping):
+        return model(**example)
+    if isinstance(example, (tuple, list)):
+        return model(*example)
+    return model(example)
+
+
+def _require_real(model: nn.Module) -> None:
+    for name, tensor in model.named_parameters():
+        if is_lazy(tensor):
+            raise TraceError(
+                f"`{canonical(name)}`: the parameter is lazy and has no shape yet",
+                hint="run the model once on an example before it is measured",
+            )
+        if tensor.is_meta:
+            raise TraceError(
+                f"`{canonical(name)}` {tuple(tensor.shape)}: the parameter is on the meta "
+                "device and has no values",
+                hint="draw the model first: xavier.init_(model, example)",
+            )
+
+
+def _leaves(model: nn.Module) -> list[tuple[str, nn.Parameter]]:
+    """Return the floating parameters by canonical name, each storage's object once."""
+    return [
+        (canonical(name), parameter)
+        for name, parameter in model.named_parameters()
+        if (parameter.is_floating_point() or parameter.is_complex()) and parameter.is_leaf
+    ]
+
+
+def _scene(model: nn.Module, example: Any, *, jacobian: bool) -> Scene:
+    data = list(tensors_in(example))
+    return Scene(
+        model=model,
+        parameters=[(canonical(name), p) for name, p in model.named_parameters()],
+        data=data,
+        inputs=next((len(tensor) for tensor in data if tensor.ndim), 0),
+        jacobian=jacobian,
+        paths={id(module): canonical(name) for name, module in model.named_modules()},
+    )
+
+
+def _copied(value: Any, memo: dict[int, torch.Tensor]) -> Any:
+    """Return the example with each tensor copied once, so that no forward can write to it."""
+    if isinstance(value, torch.Tensor):
+        if id(value) not in memo:
+            with torch.inference_mode(mode=False):
+                memo[id(value)] = value.detach().clone()
+        return memo[id(value)]
+    if isinstance(value, Mapping):
+        return {key: _copied(item, memo) for key, item in value.items()}
+    if isinstance(value, (tuple, list)):
+        items = [_copied(item, memo) for item in value]
+        return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
+    return value
+
+
+@contextmanager
+def _eager() -> Iterator[None]:
+    """Run compiled parts eagerly; only where the compiler was loaded by the user."""
+    if "torch._dynamo" in sys.modules:
+        with torch.compiler.set_stance("force_eager"):
+            yield
+    else:
+        yield
+
+
+_HINTS = (
+    ("shapes cannot be multiplied", "does the example have the shape that the model takes?"),
+    ("size mismatch", "does the example have the shape that the model takes?"),
+    ("expected input", "does the example have the shape that the model takes?"),
+    ("indices", "should the example hold integers, such as token ids?"),
+    ("dtype", "does the example have the dtype of the model's parameters?"),
+    ("scalar type", "does the example have the dtype of the model's parameters?"),
+    ("index out of range", "is an id in the example larger than the model's table?"),
+    ("argument", "pass a tuple for positional, or a mapping for keyword arguments"),
+    ("device", "are the example and the model on the same device?"),
+)
+
+
+@contextmanager
+def _errors(model: nn.Module, example: Any) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        shapes = ", ".join(f"{tuple(t.shape)} {t.dtype}" for t in tensors_in(example))
+        text = str(error) or "no message"
+        hint = next((h for mark, h in _HINTS if mark in text.lower()), None)
+        raise TraceError(
+            f"{type(model).__name__} raised {type(error).__name__} on the example "
+            f"({shapes or 'no tensors'}): {text}",
+            hint=hint or "does the model run on this example by itself?",
+        ) from error
+
+
+def _gradients(
+    ends: list[torch.Tensor],
+    cotangents: list[torch.Tensor | None],
+    leaves: list[tuple[str, nn.Parameter]],
+) -> list[torch.Tensor | None]:
+    # A forward may have frozen a parameter under our hands.
+    parameters = [p for _, p in leaves if p.requires_grad]
+    if not parameters:
+        return [None] * len(leaves)
+    try:
+        found = torch.autograd.grad(ends, parameters, cotangents, allow_unused=True)
+    except Exception as error:
+        raise TraceError(
+            f"the backward pass raised {type(error).__name__}: {error}",
+            hint="does loss.backward() run on this model?",
+        ) from error
+    by_identity = {id(p): gradient for p, gradient in zip(parameters, found, strict=True)}
+    return [by_identity.get(id(p)) for _, p in leaves]
+
+
+def _weight_signals(
+    leaves: list[tuple[str, nn.Parameter]],
+    gradients: list[torch.Tensor | None],
+    ops: list[Op],
+) -> Iterator[WeightSignal]:
+    tables = {name for op in ops if op.name in _LOOKUPS for name in op.weights}
+    used = {name for op in ops if op.name not in _LOOKUPS for name in op.weights}
+    for (name, parameter), gradient in zip(leaves, gradients, strict=True):
+        size = _moments.moments(parameter)
+        push = None if gradient is None else _moments.moments(gradient)
+        pull = None if push is None else _rms(push)
+        matrix = gradient is not None and parameter.ndim > 1 and name in used - tables
+        yield WeightSignal(
+            name=name,
+            shape=tuple(parameter.shape),
+            rms=size.rms,
+            std=size.std,
+            gradient_rms=pull,
+            update_ratio=None if pull is None or not size.rms else pull / size.rms,
+            twins=_moments.twins(parameter, gradient) if matrix else None,
+        )
+
+
+def _rms(found: _moments.Moments) -> float:
+    """Return the RMS, NaN if any element is not finite: half a gradient is none."""
+    return float("nan") if found.nonfinite else found.rms
+
+
+def _op_signal(op: Op) -> OpSignal:
+    mean, rms = singular_means(op.jacobian) if op.jacobian is not None else (None, None)
+    return OpSignal(
+        index=op.index,
+        op=op.name,
+        path=op.path,
+        weights=op.weights,
+        shape=op.shape,
+        mean=op.output.mean,
+        std=op.output.std,
+        rms=op.output.rms,
+        gradient_rms=None if op.gradient is None else _rms(op.gradient),
+        activation=op.activation,
+        saturation=op.saturation,
+        dead=op.dead,
+        correlation=op.correlation,
+        nonfinite=op.output.nonfinite,
+        jacobian_mean=mean,
+        jacobian_rms=rms,
+    )
+
+
+def _unseen(ops: list[Op], leaves: list[tuple[str, nn.Parameter]]) -> Iterator[str]:
+    seen = {name for op in ops for name in op.weights}
+    for name, parameter in leaves:
+        if parameter.ndim > 1 and name not in seen:
+            yield f"{name}: no op was seen to contract it with the data"
