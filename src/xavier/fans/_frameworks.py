@@ -4,9 +4,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Literal
 
-from xavier._errors import ShapeError
+from xavier._errors import ShapeError, UnknownNameError
 from xavier._types.fans import Fans
+
+Convention = Literal["xavier", "torch", "keras", "jax"]
+"""Whose count: ours, by use, or that of a framework's initializers, by stored shape."""
+
+CONVENTIONS: tuple[Convention, ...] = ("xavier", "torch", "keras", "jax")
+
+
+def count_stored(shape: Sequence[int], convention: Convention) -> Fans:
+    """Count as the framework `convention` does, from the shape that it stores."""
+    match convention:
+        case "torch":
+            return torch_fans(shape)
+        case "keras":
+            return keras_fans(shape)
+        case "jax":
+            return jax_fans(shape)
+        case _:
+            raise UnknownNameError("convention", str(convention), CONVENTIONS)
 
 
 def torch_fans(shape: Sequence[int]) -> Fans:
