@@ -1,0 +1,196 @@
+"""Values as functions of independent Gaussian roots.
+
+Between two contractions the signal passes through elementwise functions, which are kept as an
+expression over *roots*: tensors whose elements are independent and nearly normal, such as the
+output of a contraction or of a normalization. An expression is re-run on quadrature nodes, so
+that a function has the powers that its own formula gives, whoever wrote it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+from xavier.theory.quadrature import powers, powers2
+
+
+@dataclass(frozen=True, eq=False)
+class Root:
+    """A tensor of independent, nearly normal elements.
+
+    Attributes:
+        mean: Their mean.
+        second: Their second moment.
+        kind: What made it: `input`, `contraction`, `lookup`, `normalization`, `attention`,
+            `probability`, `sum`, `product`, `constant`, `parameter`, `joined`, `opaque`.
+        op: Index of the weighted op that it is an output of, or a slice of one; else None.
+        recurrent: Whether it is part of a state that comes back.
+    """
+
+    mean: float
+    second: float
+    kind: str
+    op: int | None = None
+    recurrent: bool = False
+
+    @property
+    def variance(self) -> float:
+        """The variance of the elements."""
+        return max(self.second - self.mean**2, 0.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Expression:
+    """A function of roots: a root, a constant, or an op on other expressions.
+
+    Exactly one of `root`, `constant` and `function` is set, or `statistic`, for the average
+    of another expression over many of its elements.
+    """
+
+    root: Root | None = None
+    constant: float | None = None
+    function: Callable[..., np.ndarray] | None = None
+    arguments: tuple[Expression, ...] = ()
+    statistic: str = ""
+    count: float = 1.0
+    depth: int = 0
+    pooled: bool = field(default=False)
+
+    @cached_property
+    def roots(self) -> tuple[Root, ...]:
+        """The roots it depends on other than through an average, in order of appearance."""
+        if self.root is not None:
+            return (self.root,)
+        if self.statistic:
+            return ()
+        return tuple(dict.fromkeys(root for each in self.arguments for root in each.roots))
+
+    @cached_property
+    def all_roots(self) -> tuple[Root, ...]:
+        """The roots it depends on in any way."""
+        if self.root is not None:
+            return (self.root,)
+        return tuple(dict.fromkeys(root for each in self.arguments for root in each.all_roots))
+
+    @cached_property
+    def averages(self) -> bool:
+        """Whether an average is part of it."""
+        return bool(self.statistic) or any(each.averages for each in self.arguments)
+
+    def evaluate(self, at: Mapping[Root, np.ndarray], factor: float = 1.0) -> np.ndarray:
+        """Return its values where the roots have the given values.
+
+        Args:
+            at: For each root an array; all of one shape.
+            factor: What the standard deviations of the roots are multiplied by in averages.
+        """
+        return _evaluate(self, at, factor, {})
+
+    @cached_property
+    def moments(self) -> tuple[float, float]:
+        """Its mean and second moment."""
+        return self.scaled_moments(1.0)
+
+    def scaled_moments(self, factor: float) -> tuple[float, float]:
+        """Return mean and second moment with every root's deviation multiplied by `factor`."""
+        roots = self.roots
+        if not roots:
+            value = float(np.ravel(self.evaluate({}, factor))[0])
+            return value, value * value
+        if len(roots) == 1:
+            root = roots[0]
+            if self.root is not None:
+                return root.mean, root.mean**2 + root.variance * factor**2
+            function = lambda z: self.evaluate({root: z}, factor)  # noqa: E731
+            found = powers(function, variance=root.variance * factor**2, mean=root.mean)
+            return found.mean, found.forward
+        first, second = roots
+        found2 = powers2(
+            lambda a, b: self.evaluate({first: a, second: b}, factor),
+            variances=(first.variance * factor**2, second.variance * factor**2),
+            means=(first.mean, second.mean),
+        )
+        return found2.mean, found2.forward
+
+    def average(self, factor: float) -> float:
+        """Return the statistic's value: the law of large numbers stands in for the axis."""
+        child = self.arguments[0]
+        mean, second = child.scaled_moments(factor)
+        if self.statistic == "sum":
+            return mean * self.count
+        if self.statistic == "var":
+            return second - mean * mean
+        if self.statistic == "std":
+            return float(np.sqrt(max(second - mean * mean, 0.0)))
+        if self.statistic in ("linalg_vector_norm", "norm"):
+            return float(np.sqrt(second * self.count))
+        return mean
+
+
+def _evaluate(
+    expression: Expression,
+    at: Mapping[Root, np.ndarray],
+    factor: float,
+    memo: dict[int, np.ndarray],
+) -> np.ndarray:
+    key = id(expression)
+    if key not in memo:
+        if expression.root is not None:
+            memo[key] = np.asarray(at[expression.root], dtype=np.float64)
+        elif expression.constant is not None:
+            memo[key] = np.float64(expression.constant)
+        elif expression.statistic:
+            memo[key] = np.float64(expression.average(factor))
+        elif expression.function is not None:
+            memo[key] = expression.function(
+                *(_evaluate(each, at, factor, memo) for each in expression.arguments)
+            )
+    return memo[key]
+
+
+def constant(value: float) -> Expression:
+    """Return an expression that is the same everywhere."""
+    return Expression(constant=float(value))
+
+
+def of_root(root: Root) -> Expression:
+    """Return the expression that is a root itself."""
+    return Expression(root=root)
+
+
+def without_averages(expression: Expression) -> Expression:
+    """Return what was averaged, where an expression is an average and no more: a pool.
+
+    A pooled feature counts as the pool's input, so that a plan does not depend on how many
+    elements are pooled.
+    """
+    if expression.roots or not expression.averages:
+        return expression
+    if expression.statistic:
+        return without_averages(expression.arguments[0])
+    arguments = tuple(without_averages(each) for each in expression.arguments)
+    return Expression(function=expression.function, arguments=arguments, depth=expression.depth)
+
+
+def is_scale_free(expression: Expression) -> bool:
+    """Tell whether an expression normalizes: whether its size does not depend on its root's."""
+    if not expression.averages or not expression.roots:
+        return False
+    if any(root.variance == 0 for root in expression.roots):
+        return False
+    _, once = expression.scaled_moments(1.0)
+    _, thrice = expression.scaled_moments(3.0)
+    return once > 0 and abs(thrice - once) < 1e-3 * once
+
+
+__all__ = [
+    "Expression",
+    "Root",
+    "constant",
+    "is_scale_free",
+    "of_root",
+    "without_averages",
+]

@@ -1,0 +1,174 @@
+"""What parameters hold when they arrive: zeros, a constant, a default draw, or something meant.
+
+Of a real model the values tell. Of a meta model the owners do: their `reset_parameters` (and a
+Hugging Face model's `_init_weights`) run on the meta tensors, and what they write is watched.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from xavier.frameworks.torch._meta_run import as_it_was
+from xavier.frameworks.torch._op_kinds import base_name
+from xavier.frameworks.torch._shadows import storage_of
+from xavier.frameworks.torch.names import Slot
+
+_RANDOM = frozenset({"normal", "uniform", "random", "bernoulli", "exponential", "log_normal"})
+_KEEPS_RANDOM = frozenset({"mul", "add", "erfinv", "clamp", "sub", "div"})
+_SMALL = 2**20
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """What is known of a parameter's values before anything is drawn.
+
+    Attributes:
+        mean: Their mean; nan if unknown.
+        second: Their second moment; nan if unknown.
+        constant: The one value they all have, if they do.
+        deliberate: Whether they hold what no framework's default gives.
+    """
+
+    mean: float = math.nan
+    second: float = math.nan
+    constant: float | None = None
+    deliberate: bool = False
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def zero(self) -> bool:
+        """Whether every element is zero."""
+        return self.constant == 0.0
+
+
+def arrivals(model: nn.Module, slots: Sequence[Slot]) -> Mapping[str, Arrival]:
+    """Return what each parameter holds, by its canonical name."""
+    on_meta = any(slot.stored.device.type == "meta" for slot in slots)
+    watched = _watch(model) if on_meta else {}
+    return {slot.name: _arrival(slot, watched) for slot in slots}
+
+
+def _arrival(slot: Slot, watched: Mapping[int, Arrival]) -> Arrival:
+    if slot.stored.device.type != "meta":
+        return _of_values(slot)
+    return watched.get(storage_of(slot.stored), Arrival())
+
+
+def _of_values(slot: Slot) -> Arrival:
+    values = slot.stored.detach()
+    if values.numel() == 0 or not (values.is_floating_point() or values.is_complex()):
+        return Arrival()
+    first = values.reshape(-1)[0]
+    if values.numel() > _SMALL and slot.stored.dim() > 1:
+        head = values.reshape(values.shape[0], -1)[0]
+        if bool((head != first).any()):
+            return Arrival()
+    if bool((values == first).all()):
+        value = float(first.real if values.is_complex() else first)
+        return Arrival(value, value * value, value, _is_meant(slot, value))
+    if values.numel() > _SMALL:
+        return Arrival()
+    wide = values.abs().double() if values.is_complex() else values.double()
+    return Arrival(
+        float(wide.mean()), float((wide * wide).mean()), None, _is_beyond_default(slot, wide)
+    )
+
+
+def _is_meant(slot: Slot, value: float) -> bool:
+    return value not in ((0.0,) if slot.attribute.startswith("bias") else (0.0, 1.0))
+
+
+def _is_beyond_default(slot: Slot, values: torch.Tensor) -> bool:
+    """Tell whether a bias holds more than the +-1/sqrt(fan_in) that PyTorch's default draws."""
+    if not slot.attribute.startswith("bias"):
+        return True
+    weight = getattr(slot.owner, "weight", None)
+    hidden = getattr(slot.owner, "hidden_size", None)
+    if isinstance(hidden, int):
+        fan_in = hidden
+    elif isinstance(weight, torch.Tensor) and weight.dim() >= 2:  # noqa: PLR2004
+        fan_in = weight[0].numel()
+    else:
+        return True
+    return float(values.abs().max()) > 1.001 / math.sqrt(max(fan_in, 1))
+
+
+class _Watcher(TorchDispatchMode):
+    """Notes the last thing that was written to each storage."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: dict[int, Arrival] = {}
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        out = func(*args, **(kwargs or {}))
+        name = base_name(func)
+        if func._schema.is_mutable and args and isinstance(args[0], torch.Tensor):  # noqa: SLF001
+            self._written(name, args)
+        return out
+
+    def _written(self, name: str, args: tuple[Any, ...]) -> None:
+        target = args[0]
+        key = storage_of(target)
+        before = self.found.get(key)
+        whole = target.numel() * target.element_size() >= target.untyped_storage().nbytes()
+        if name in _RANDOM:
+            self.found[key] = Arrival(facts={"random": True})
+        elif name in ("zero", "fill") and whole:
+            value = 0.0 if name == "zero" else _number(args[1])
+            self.found[key] = (
+                Arrival(deliberate=True)
+                if value is None
+                else Arrival(value, value * value, value, value not in (0.0, 1.0))
+            )
+        elif name == "copy" and whole and args[1].device.type != "meta":
+            real = args[1].double()
+            mean, second = float(real.mean()), float((real * real).mean())
+            self.found[key] = Arrival(mean, second, None, deliberate=True)
+        elif not (name in _KEEPS_RANDOM and before is not None and before.facts):
+            self.found[key] = Arrival(deliberate=True)
+
+
+def _number(thing: Any) -> float | None:
+    if isinstance(thing, torch.Tensor):
+        return None if thing.device.type == "meta" else float(thing)
+    return float(thing)
+
+
+def _watch(model: nn.Module) -> Mapping[int, Arrival]:
+    watcher = _Watcher()
+    init_weights = getattr(model, "_init_weights", None)
+    with as_it_was(model), torch.no_grad(), watcher:
+        for each in reversed(list(model.modules())):
+            reset = getattr(each, "reset_parameters", None)
+            if callable(reset) and _all_meta(each):
+                _quietly(reset)
+        if callable(init_weights):
+            for each in reversed(list(model.modules())):
+                if _all_meta(each):
+                    _quietly(init_weights, each)
+    return watcher.found
+
+
+def _all_meta(module: nn.Module) -> bool:
+    tensors = [*module.parameters(), *module.buffers()]
+    return bool(tensors) and all(each.device.type == "meta" for each in tensors)
+
+
+def _quietly(call: Any, *args: Any) -> None:
+    """Run an owner's initializer; one that cannot run on meta tensors tells us nothing."""
+    try:
+        call(*args)
+    except Exception:  # noqa: BLE001, S110 - whatever a user's initializer raises
+        return
+
+

@@ -1,0 +1,150 @@
+"""Running a model on meta tensors, and leaving it exactly as it was."""
+
+from __future__ import annotations
+
+import random
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.modules import module as hooks
+from torch.nn.utils.parametrize import ParametrizationList
+from torch.overrides import TorchFunctionMode
+
+from xavier.frameworks.torch._shadows import Shadows, storage_of
+
+
+class MetaParameters:
+    """Meta twins of a model's parameters, one for each, sharing storage where they do."""
+
+    def __init__(self, shadows: Shadows) -> None:
+        self._shadows = shadows
+        self._bases: dict[int, torch.Tensor] = {}
+        self._twins: dict[int, nn.Parameter] = {}
+        self._originals: list[Any] = []
+
+    def of(self, parameter: torch.Tensor) -> nn.Parameter:
+        """Return the twin of a parameter."""
+        twin = self._twins.get(id(parameter))
+        if twin is None:
+            twin = nn.Parameter(self._view(parameter), requires_grad=False)
+            self._twins[id(parameter)] = twin
+            self._originals.append(parameter)  # an id must not be used twice
+            self._shadows.keep(twin)
+        return twin
+
+    def _view(self, parameter: torch.Tensor) -> torch.Tensor:
+        if type(parameter) not in (nn.Parameter, torch.Tensor) or parameter.is_quantized:
+            dtype = parameter.dtype if not parameter.is_quantized else torch.float32
+            return torch.empty(parameter.shape, dtype=dtype, device="meta")
+        storage = storage_of(parameter)
+        key = hash((storage, parameter.dtype))
+        if key not in self._bases:
+            count = parameter.untyped_storage().nbytes() // max(parameter.element_size(), 1)
+            self._bases[key] = torch.empty(count, dtype=parameter.dtype, device="meta")
+        return self._bases[key].as_strided(
+            parameter.shape, parameter.stride(), parameter.storage_offset()
+        )
+
+
+@contextmanager
+def as_it_was(model: nn.Module) -> Iterator[None]:
+    """Put back every module's attributes, modes and hooks, and all RNG states, afterwards."""
+    kept = []
+    for each in model.modules():
+        state = dict(each.__dict__)
+        tables = {
+            name: table.copy() for name, table in state.items() if isinstance(table, dict)
+        }
+        kept.append((each, state, tables))
+    numpy_state = np.random.get_state()  # noqa: NPY002 - the global state is what is guarded
+    python_state = random.getstate()
+    fast = torch.backends.mha.get_fastpath_enabled()
+    try:
+        with torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+        random.setstate(python_state)
+        np.random.set_state(numpy_state)  # noqa: NPY002
+        for each, state, tables in kept:
+            each.__dict__.clear()
+            each.__dict__.update(state)
+            for name, table in tables.items():
+                state[name].clear()
+                state[name].update(table)
+
+
+def swap_in(model: nn.Module, twins: MetaParameters, shadows: Shadows) -> None:
+    """Replace parameters by their meta twins, and buffers by meta tensors with shadows."""
+    for each in model.modules():
+        each.training = False
+        for name, parameter in each._parameters.items():  # noqa: SLF001
+            if parameter is not None:
+                each._parameters[name] = twins.of(parameter)  # noqa: SLF001
+        for name, buffer in each._buffers.items():  # noqa: SLF001
+            if buffer is not None:
+                each._buffers[name] = shadows.enter(buffer)  # noqa: SLF001
+    torch.backends.mha.set_fastpath_enabled(False)
+
+
+def remove_weight_hook(module: nn.Module, attribute: str, leaf: torch.Tensor) -> None:
+    """Replace an old-style weight norm or spectral norm hook by its result."""
+    module._forward_pre_hooks = OrderedDict(  # noqa: SLF001
+        (key, hook)
+        for key, hook in module._forward_pre_hooks.items()  # noqa: SLF001
+        if getattr(hook, "name", None) != attribute
+    )
+    module.__dict__[attribute] = leaf
+
+
+@contextmanager
+def following_modules(
+    paths: dict[nn.Module, str],
+    stack: list[str],
+    on_parametrization: Callable[[nn.Module, bool], torch.Tensor | None],
+) -> Iterator[None]:
+    """Keep the running module's path on top of `stack`.
+
+    `on_parametrization(module, entering)` is called around a parametrization; what it returns on
+    leaving takes the place of the parametrization's result.
+    """
+
+    def enter(module: nn.Module, _: Any) -> None:
+        if isinstance(module, ParametrizationList):
+            on_parametrization(module, True)  # noqa: FBT003
+        stack.append(paths.get(module, stack[-1]))
+
+    def leave(module: nn.Module, _: Any, __: Any) -> Any:
+        stack.pop()
+        if isinstance(module, ParametrizationList):
+            return on_parametrization(module, False)  # noqa: FBT003
+        return None
+
+    with ExitStack() as stackwise:
+        stackwise.callback(hooks.register_module_forward_pre_hook(enter).remove)
+        stackwise.callback(hooks.register_module_forward_hook(leave).remove)
+        yield
+
+
+class RealReads(TorchFunctionMode):
+    """Lets Python read the values of meta tensors where they are known."""
+
+    _READS = frozenset(
+        {torch.Tensor.tolist, torch.Tensor.numpy, torch.Tensor.__format__, torch.Tensor.__repr__}
+    )
+
+    def __init__(self, real: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self._real = real
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        if func in self._READS and args[0].device.type == "meta":
+            return func(self._real(args[0]), *args[1:], **(kwargs or {}))
+        return func(*args, **(kwargs or {}))

@@ -1,0 +1,21 @@
+"""What a framework folder offers to the floors above: trace, write, measure."""
+
+from __future__ import annotations
+
+from xavier.frameworks.torch.lsuv import rescale
+from xavier.frameworks.torch.names import buffers, slots
+from xavier.frameworks.torch.owners import materialize, owner_values
+from xavier.frameworks.torch.trace import trace, untraced
+from xavier.frameworks.torch.write import default_seed, write
+
+__all__ = [
+    "buffers",
+    "default_seed",
+    "materialize",
+    "owner_values",
+    "rescale",
+    "slots",
+    "trace",
+    "untraced",
+    "write",
+]

@@ -1,0 +1,198 @@
+"""From a PyTorch model and an example of its input to a `Flow`.
+
+The model runs once, on meta tensors, in eval mode, under a dispatch mode. Fake tensors were the
+alternative: they solve nothing here that meta tensors do not, and refuse branches that depend
+on data; `torch.fx` and `torch.export` fail on ordinary control flow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import fields, is_dataclass, replace
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils._pytree import tree_map
+
+from xavier._errors import TraceError
+from xavier._types.flow import Flow, Origin, Parameter, Value
+from xavier.frameworks.torch._arrival import Arrival, arrivals
+from xavier.frameworks.torch._meta_run import (
+    MetaParameters,
+    RealReads,
+    as_it_was,
+    following_modules,
+    remove_weight_hook,
+    swap_in,
+)
+from xavier.frameworks.torch._module_facts import fed_by_order, module_facts
+from xavier.frameworks.torch._recorder import Recorder
+from xavier.frameworks.torch.names import Slot, buffers, canonical, slots, structure_digest
+
+_OLD_STYLE = ("weight_norm_hook", "spectral_norm_hook")
+
+
+def trace(model: nn.Module, example: Any) -> Flow:
+    """Return what `model` computes on `example`, without changing either.
+
+    Args:
+        model: Any module, on any device, meta included.
+        example: What its forward takes: a tensor, a tuple of positional arguments, or a
+            dict of keyword arguments.
+
+    Returns:
+        The flow. Float inputs count as standardized.
+
+    Raises:
+        TraceError: If the model raises, or holds what cannot be followed.
+    """
+    found = slots(model)
+    arrived = arrivals(model, found)
+    recorder = Recorder()
+    with as_it_was(model):
+        outputs = _run(model, example, found, recorder)
+    ops = recorder.finish(outputs)
+    values = tuple(_with_facts(value, arrived) for value in recorder.values)
+    return Flow(
+        ops=ops,
+        values=values,
+        outputs=tuple(outputs),
+        parameters=tuple(
+            _parameter(slot, arrived[slot.name], touched=slot.name in recorder.touched)
+            for slot in found
+        ),
+        buffers=tuple((each.name, tuple(each.shape)) for each in buffers(model)),
+        model_digest=structure_digest(model),
+        notes=tuple(recorder.notes),
+    )
+
+
+def untraced(model: nn.Module) -> Flow:
+    """Return a flow with the model's parameters and no ops, for planning without an example."""
+    found = slots(model)
+    arrived = arrivals(model, found)
+    fed_by = fed_by_order(model)
+    return Flow(
+        ops=(),
+        values=(),
+        outputs=(),
+        parameters=tuple(
+            _parameter(
+                slot, arrived[slot.name], touched=True, fed_by=fed_by.get(slot.owner, "identity")
+            )
+            for slot in found
+        ),
+        buffers=tuple((each.name, tuple(each.shape)) for each in buffers(model)),
+        model_digest=structure_digest(model),
+    )
+
+
+def _run(
+    model: nn.Module, example: Any, found: tuple[Slot, ...], recorder: Recorder
+) -> list[int]:
+    leaves: dict[tuple[int, str], torch.Tensor] = {}
+    paths = {each: canonical(path) for path, each in model.named_modules()}
+    twins = MetaParameters(recorder.shadows)
+    swap_in(model, twins, recorder.shadows)
+    for slot in found:
+        if slot.parametrization is None:
+            recorder.add_weight(slot.name, twins.of(slot.stored))
+        else:
+            leaf = torch.empty(tuple(slot.shape), dtype=slot.dtype, device="meta")
+            recorder.add_weight(slot.name, leaf)
+            leaves[id(slot.owner), slot.attribute] = leaf
+            remove_weight_hook(slot.owner, slot.attribute, leaf)
+    args, kwargs = _arguments(example, recorder)
+
+    def parametrization(module: nn.Module, entering: bool) -> torch.Tensor | None:  # noqa: FBT001
+        recorder.paused += 1 if entering else -1
+        if entering:
+            return None
+        return next(
+            (
+                leaves[id(owner), name]
+                for owner in paths
+                for name, each in getattr(owner, "parametrizations", {}).items()
+                if each is module and (id(owner), name) in leaves
+            ),
+            None,
+        )
+
+    with ExitStack() as stack:
+        stack.enter_context(torch.no_grad())
+        stack.enter_context(following_modules(paths, recorder.paths, parametrization))
+        stack.enter_context(RealReads(recorder.real))
+        stack.enter_context(recorder)
+        try:
+            out = model(*args, **kwargs)
+        except Exception as error:
+            raise TraceError(
+                f"the model raised {type(error).__name__} in `{recorder.paths[-1] or 'forward'}`:"
+                f" {str(error).strip()}",
+                hint=f"does the example fit? It is {_describe(example)}",
+            ) from error
+    return [
+        value
+        for each in tensors_in(out)
+        if (value := recorder.value_of(each)) is not None
+    ]
+
+
+def _arguments(example: Any, recorder: Recorder) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def enter(thing: Any) -> Any:
+        return recorder.add_input(thing, "input") if isinstance(thing, torch.Tensor) else thing
+
+    if isinstance(example, Mapping):
+        return (), {name: tree_map(enter, each) for name, each in example.items()}
+    if isinstance(example, tuple):
+        return tuple(tree_map(enter, each) for each in example), {}
+    return (tree_map(enter, example),), {}
+
+
+def tensors_in(thing: Any) -> Iterator[torch.Tensor]:
+    """Yield the tensors in nested tuples, lists, mappings and dataclasses, in order."""
+    if isinstance(thing, torch.Tensor):
+        yield thing
+    elif isinstance(thing, Mapping):
+        for each in thing.values():
+            yield from tensors_in(each)
+    elif isinstance(thing, list | tuple | set):
+        for each in thing:
+            yield from tensors_in(each)
+    elif is_dataclass(thing) and not isinstance(thing, type):
+        for field in fields(thing):
+            yield from tensors_in(getattr(thing, field.name))
+
+
+def _describe(example: Any) -> str:
+    shapes = [f"{tuple(each.shape)} {each.dtype}" for each in tensors_in(example)]
+    return ", ".join(shapes) or f"a {type(example).__name__} without tensors"
+
+
+def _with_facts(value: Value, arrived: Mapping[str, Arrival]) -> Value:
+    if value.origin is not Origin.PARAMETER or value.name not in arrived:
+        return value
+    facts = arrived[value.name]
+    return replace(value, mean=facts.mean, second=facts.second)
+
+
+def _parameter(slot: Slot, arrival: Arrival, *, touched: bool, **extra: str) -> Parameter:
+    return Parameter(
+        name=slot.name,
+        shape=tuple(slot.shape),
+        module=type(slot.owner).__name__,
+        attribute=slot.attribute,
+        aliases=slot.aliases,
+        touched=touched,
+        zero=arrival.zero,
+        parametrization=slot.parametrization,
+        drawable=slot.dtype.is_floating_point or slot.dtype.is_complex,
+        facts={
+            **module_facts(slot.owner),
+            "constant": arrival.constant,
+            "deliberate": arrival.deliberate,
+            **extra,
+        },
+    )

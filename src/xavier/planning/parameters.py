@@ -1,0 +1,114 @@
+"""Parameters that no contraction reads: biases, scales, and everything that is kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from xavier._types.flow import Flow, Parameter
+from xavier._types.laws import Constant
+from xavier._types.plan import Assignment, Kept, Region, Role
+from xavier.planning.sites import region_shape
+
+_NAN = float("nan")
+
+
+@dataclass(frozen=True)
+class Treatment:
+    """What happens to one parameter that is not drawn from a rule."""
+
+    assignments: tuple[Assignment, ...] = ()
+    kept: tuple[Kept, ...] = ()
+
+
+def treat(parameter: Parameter) -> Treatment:
+    """Return what happens to a parameter that no contraction reads.
+
+    Biases become 0 and norm scales 1 where the module's type is known and they hold nothing
+    deliberate; everything else keeps its value, and is listed.
+    """
+    facts = parameter.facts
+    kind = facts.get("kind", "")
+    bias = parameter.attribute.endswith("bias") or parameter.attribute.startswith("bias")
+    if not parameter.drawable:
+        return _kept(parameter, "its dtype is not a floating-point one")
+    if 0 in parameter.shape:
+        return _kept(parameter, "it has no elements")
+    if kind and bias:
+        if facts.get("deliberate"):
+            return _kept(parameter, "a bias that holds a deliberate value")
+        if kind == "recurrent":
+            return _cell_bias(parameter)
+        return Treatment((_constant(parameter, 0.0, Role.BIAS, "biases start at 0"),))
+    if kind == "norm" and parameter.attribute == "weight":
+        if facts.get("constant") not in (None, 1.0) or facts.get("deliberate"):
+            return _kept(parameter, "a norm scale that holds a deliberate value")
+        return Treatment((_constant(parameter, 1.0, Role.SCALE, "norm scales start at 1"),))
+    if not parameter.touched:
+        return _kept(parameter, "this run did not reach it, and its module's type is not known")
+    if parameter.zero:
+        return _kept(parameter, "it arrived as zeros")
+    return _kept(parameter, "no contraction, convolution or lookup reads it")
+
+
+def planned_moments(flow: Flow, drawn: frozenset[str]) -> dict[str, tuple[float, float]]:
+    """Return mean and second moment that undrawn parameters will hold, where that is planned."""
+    found: dict[str, tuple[float, float]] = {}
+    for parameter in flow.parameters:
+        if parameter.name in drawn:
+            continue
+        assigned = treat(parameter).assignments
+        if assigned and all(isinstance(each.law, Constant) for each in assigned):
+            values = [each.law.value for each in assigned if isinstance(each.law, Constant)]
+            mean = sum(values) / len(values)
+            found[parameter.name] = (mean, mean * mean)
+        elif parameter.facts.get("constant") is not None:
+            value = float(parameter.facts["constant"])
+            found[parameter.name] = (value, value * value)
+    return found
+
+
+def _cell_bias(parameter: Parameter) -> Treatment:
+    """Zero, but 1 for an LSTM's forget gate, counted over both of its biases."""
+    facts = parameter.facts
+    hidden, gates = facts["hidden"], facts["gates"]
+    first = "_ih" in parameter.attribute
+    if not facts.get("lstm") or not first or parameter.shape[0] != hidden * gates:
+        return Treatment((_constant(parameter, 0.0, Role.BIAS, "biases start at 0"),))
+    forget = Region(0, ((hidden, 2 * hidden),))
+    others = Region(0, ((0, hidden), (2 * hidden, gates * hidden)))
+    return Treatment(
+        (
+            _constant(parameter, 0.0, Role.BIAS, "biases start at 0", others),
+            _constant(
+                parameter,
+                1.0,
+                Role.BIAS,
+                "the forget gate starts open: the sum of both biases is 1",
+                forget,
+            ),
+        )
+    )
+
+
+def _constant(
+    parameter: Parameter, value: float, role: Role, reason: str, region: Region | None = None
+) -> Assignment:
+    region = region or Region()
+    return Assignment(
+        name=parameter.name,
+        region=region,
+        shape=region_shape(parameter.shape, region),
+        role=role,
+        fan_in=_NAN,
+        fan_out=_NAN,
+        fed_by="",
+        followed_by="",
+        rule=f"Fixed({Constant(value)!r})",
+        law=Constant(value),
+        reason=reason,
+        aliases=parameter.aliases,
+    )
+
+
+def _kept(parameter: Parameter, reason: str) -> Treatment:
+    return Treatment(kept=(Kept(parameter.name, parameter.shape, "parameter", reason),))

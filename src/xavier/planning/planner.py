@@ -1,0 +1,314 @@
+"""From a flow to a plan: moments go through the graph, and each weight met gets its law.
+
+The law of a weight depends on what feeds it, which depends on the laws before it. So the flow
+is passed over a few times, until no law changes: a table that is tied to the head, say, is met
+first as a lookup, but decided by the contraction at the end.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from xavier import laws
+from xavier._types.flow import Flow, Op, OpKind
+from xavier._types.laws import Law
+from xavier._types.plan import Role
+from xavier.flow.moments import Feed, Propagation
+from xavier.flow.structure import Graph, Structure, structure
+from xavier.planning.recipes import Recipe
+from xavier.planning.setting import Choice, Setting
+from xavier.planning.sites import Site, sites
+from xavier.theory.quadrature import powers
+
+_PASSES = 6
+_LOW, _HIGH = 0.1, 10.0
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What was decided for a site, and what it was decided from."""
+
+    site: Site
+    feed: Feed
+    choice: Choice
+    law: Law
+    predicted_q: float
+    predicted_chi: float
+    followed_by: str
+    notes: tuple[str, ...] = ()
+
+
+class Planner:
+    """Decides a law for every weight region of a flow.
+
+    Args:
+        flow: The flow.
+        recipe: Chooses the rule for each site.
+        planned: What parameters that are not drawn will hold: mean and second moment.
+        silent: Weights that stay zero.
+    """
+
+    def __init__(
+        self,
+        flow: Flow,
+        recipe: Recipe,
+        *,
+        planned: Mapping[str, tuple[float, float]],
+        silent: frozenset[str],
+    ) -> None:
+        self.flow = flow
+        self.structure: Structure = structure(flow)
+        self._recipe = recipe
+        self._planned = planned
+        self.silent = silent
+        quiet = frozenset(
+            at
+            for at, op in enumerate(flow.ops)
+            if op.weights and all(use.parameter in silent for use in op.weights)
+        )
+        self.sites = sites(flow, self.structure, quiet)
+        self._at: dict[int, list[Site]] = defaultdict(list)
+        for site in self.sites:
+            for use in site.uses:
+                self._at[use.op].append(site)
+        self._feeds: dict[int, Feed] = {}
+        self._seconds: dict[int, float] = {}
+        self._chosen: dict[tuple[object, ...], tuple[Choice, Law]] = {}
+        self._critical: frozenset[int] = frozenset()
+        self._hopeless: frozenset[int] = frozenset()
+
+    def decide(self) -> list[Decision]:
+        """Return a decision for every site, in the order of the parameters."""
+        for turn in range(_PASSES):
+            before = dict(self._chosen)
+            self._pass()
+            if turn:
+                critical, hopeless = self._long_stacks()
+                settled = critical == self._critical and self._chosen == before
+                self._critical, self._hopeless = critical | self._critical, hopeless
+                if settled:
+                    break
+        graph = Graph(self.flow)
+        return [self._decision(graph, site) for site in self.sites]
+
+    # One pass
+
+    def _pass(self) -> None:
+        self._met: set[tuple[object, ...]] = set()
+        Propagation(
+            self.flow, self.structure, planned=self._planned, on_weights=self._on_weights
+        ).run()
+
+    def _on_weights(self, at: int, feed: Feed | None) -> float:
+        op = self.flow.ops[at]
+        if feed is None:
+            feed = Feed("lookup", 1.0, 1.0)
+        self._feeds[at] = feed
+        seconds: list[float] = []
+        for site in self._at.get(at, []):
+            if site.parameter.name in self.silent:
+                seconds.append(0.0)
+                continue
+            if site.key not in self._met:
+                self._met.add(site.key)
+                self._chosen[site.key] = self._choose(site)
+            _, law = self._chosen[site.key]
+            use = next(each.weights for each in site.uses if each.op == at)
+            variance = laws.second_moment(law, site.shape) * use.scale**2
+            seconds.append(variance * (use.fan_in * feed.forward if op.inputs else 1.0))
+        second = sum(seconds) / len(seconds) if seconds else self._unplanned(op, feed)
+        self._seconds[at] = second
+        return second
+
+    @staticmethod
+    def _unplanned(op: Op, feed: Feed) -> float:
+        """Second moment behind weights that are not drawn: as if they kept the variance."""
+        return feed.forward if op.kind is OpKind.CONTRACT else 1.0
+
+    def _choose(self, site: Site) -> tuple[Choice, Law]:
+        setting = self._setting(site)
+        choice = self._recipe.choose(setting)
+        return choice, choice.law(setting)
+
+    def _setting(self, site: Site) -> Setting:
+        feed = self.deciding_feed(site)
+        ops = [use.op for use in site.uses]
+        return Setting(
+            site=site,
+            feed=feed,
+            critical=any(op in self._critical for op in ops),
+            hopeless=any(op in self._hopeless for op in ops),
+            factor_after=self._factor_after(site),
+            beside_tied=self._beside_tied(site),
+        )
+
+    def deciding_feed(self, site: Site) -> Feed:
+        """Return the feed that decides a site's law: the most restrictive of its uses'."""
+        feeds = [self._feeds[use.op] for use in site.uses if use.op in self._feeds]
+        contracted = [
+            self._feeds[use.op]
+            for use in site.uses
+            if use.op in self._feeds and self.flow.ops[use.op].inputs
+        ]
+        if site.in_recurrence:
+            return replace((contracted or feeds)[-1], forward=1.0, backward=1.0)
+        fed = [each for each in contracted if each.forward > 0]
+        if fed:
+            return max(fed, key=lambda feed: feed.forward)
+        return feeds[-1] if feeds and not contracted else Feed("constant", 1.0, 1.0)
+
+    def _factor_after(self, site: Site) -> float:
+        """Return the constant that a lookup's rows are multiplied by, such as sqrt(d)."""
+        factor = 1.0
+        for use in site.uses:
+            op = self.flow.ops[use.op]
+            if op.kind is not OpKind.LOOKUP:
+                continue
+            for each in self.flow.ops:
+                if each.kind is OpKind.MULTIPLY and op.output in each.inputs:
+                    others = [v for v in each.inputs if v != op.output]
+                    values = [self.flow.values[v] for v in others]
+                    if len(values) == 1 and not values[0].shape and values[0].mean:
+                        factor = abs(values[0].mean)
+        return factor
+
+    def _beside_tied(self, site: Site) -> Site | None:
+        """Return the tied table whose rows this lookup's rows are added to, if there is one."""
+        if site.role is not Role.EMBEDDING:
+            return None
+        outputs = {self.flow.ops[use.op].output for use in site.uses}
+        tied = {
+            self.flow.ops[use.op].output: other
+            for other in self.sites
+            if other.role is Role.TIED
+            for use in other.uses
+        }
+        for op in self.flow.ops:
+            if op.kind is OpKind.ADD and outputs & set(op.inputs):
+                for value in op.inputs:
+                    if value in tied:
+                        return tied[value]
+        return None
+
+    # Long plain stacks
+
+    def _long_stacks(self) -> tuple[frozenset[int], frozenset[int]]:
+        """Find stacks without norm or skip over which the gradient would leave [1/10, 10].
+
+        Returns the ops of those that the critical line mends, and of those it cannot.
+        """
+        chains: dict[int, list[int]] = {}
+        for at in sorted(self._feeds):
+            feed = self._feeds[at]
+            usable = [op for op in feed.ops if op in chains]
+            if self.flow.ops[at].kind is not OpKind.CONTRACT:
+                continue
+            chains[at] = [*chains[usable[0]], at] if len(usable) == 1 else [at]
+        ends = [chain for chain in chains.values() if len(chain) > 2]  # noqa: PLR2004
+        longest = [
+            chain for chain in ends if not any(chain == other[:-1] for other in ends)
+        ]
+        critical: set[int] = set()
+        hopeless: set[int] = set()
+        for chain in longest:
+            inner = [at for at in chain[1:] if at not in self.structure.heads]
+            total = 1.0
+            for at in inner:
+                total *= self._chi(at)
+            if _LOW <= total <= _HIGH and not set(inner) & self._critical:
+                continue
+            (critical if all(map(self._has_critical_point, inner)) else hopeless).update(inner)
+        return frozenset(critical), frozenset(hopeless)
+
+    def _chi(self, at: int) -> float:
+        found = [
+            self._predicted_chi(site, self._feeds[at])
+            for site in self._at.get(at, [])
+            if site.key in self._chosen
+        ]
+        return sum(found) / len(found) if found else 1.0
+
+    def _has_critical_point(self, at: int) -> bool:
+        """Tell whether chi_1 = 1 is reached without a negative bias variance."""
+        feed = self._feeds[at]
+        if feed.function is None:
+            return True
+        found = powers(feed.function, variance=1.0)
+        return found.forward <= found.backward * (1 + 1e-9)
+
+    # Decisions
+
+    def _predicted_chi(self, site: Site, feed: Feed) -> float:
+        _, law = self._chosen[site.key]
+        variance = laws.second_moment(law, site.shape) * site.scale**2
+        return site.fan_out * variance * feed.backward
+
+    def _decision(self, graph: Graph, site: Site) -> Decision:
+        feed = self.deciding_feed(site)
+        if site.key not in self._chosen:
+            self._chosen[site.key] = self._choose(site)
+        choice, law = self._chosen[site.key]
+        own = laws.second_moment(law, site.shape) * site.scale**2 * feed.forward
+        use = site.uses[-1]
+        q = own * use.weights.fan_in
+        if site.role is Role.EMBEDDING:
+            q = own
+        for at in self.structure.shared.get(use.op, ()):
+            if at != use.op and use.op not in self.structure.writes:
+                q += self._seconds.get(at, 0.0)
+        return Decision(
+            site=site,
+            feed=feed,
+            choice=choice,
+            law=law,
+            predicted_q=q,
+            predicted_chi=self._predicted_chi(site, feed),
+            followed_by=self._followed_by(graph, use.op),
+            notes=self._use_notes(site),
+        )
+
+    def _use_notes(self, site: Site) -> tuple[str, ...]:
+        feeds = [self._feeds[use.op] for use in site.uses if self.flow.ops[use.op].inputs]
+        powers_seen = {round(feed.forward, 6) for feed in feeds if feed.forward > 0}
+        if site.in_recurrence or len(powers_seen) < 2:  # noqa: PLR2004
+            return ()
+        return (
+            f"it is used {len(site.uses)} times on signals of different size; the largest decides",
+        )
+
+    def _followed_by(self, graph: Graph, at: int) -> str:
+        names = {
+            feed.name
+            for feed in self._feeds.values()
+            if at in feed.ops and feed.function is not None
+        }
+        if any(at in feed.ops and feed.name == "gated product" for feed in self._feeds.values()):
+            names.add("gated product")
+        if names:
+            return " / ".join(sorted(names))
+        return _next_step(graph, self.flow.ops[at].output)
+
+
+def _next_step(graph: Graph, value: int) -> str:
+    words = {
+        OpKind.NORMALIZE: "normalization",
+        OpKind.SOFTMAX: "softmax",
+        OpKind.ATTENTION: "attention",
+        OpKind.CONTRACT: "identity",
+        OpKind.POOL: "pool",
+        OpKind.MEAN: "mean",
+        OpKind.ELEMENTWISE: "elementwise",
+        OpKind.MULTIPLY: "product",
+    }
+    for _ in range(40):
+        if value in graph.flow.outputs or not graph.consumers[value]:
+            return "output"
+        op = graph.flow.ops[graph.consumers[value][0]]
+        if op.kind is OpKind.ADD and len(graph.computed(op)) > 1:
+            return "sum"
+        if not graph.is_linear_step(op):
+            return words.get(op.kind, op.kind.value)
+        value = op.output
+    return "identity"
