@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
+from typing import Any, Self
 
+from xavier._errors import PlanError, UnknownNameError
+from xavier._types import codec, plan_codec, plan_text
 from xavier._types.laws import Law
+from xavier._types.region import Region, check_cover
+
+__all__ = ["Assignment", "Kept", "Plan", "Region", "Role", "check_cover"]
 
 
 class Role(StrEnum):
@@ -20,19 +28,6 @@ class Role(StrEnum):
     TIED = "tied"  # a lookup table that is also a contraction
     BIAS = "bias"
     SCALE = "scale"  # the multiplier of a normalization
-
-
-@dataclass(frozen=True, slots=True)
-class Region:
-    """A part of a stored parameter: all of it, or index ranges along one axis.
-
-    Attributes:
-        axis: The stored axis that is cut, or None for the whole parameter.
-        ranges: Half-open, increasing, disjoint index ranges along `axis`.
-    """
-
-    axis: int | None = None
-    ranges: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +73,59 @@ class Assignment:
     aliases: tuple[str, ...] = ()
     frameworks: dict[str, tuple[float, float]] = field(default_factory=dict)
 
+    def __eq__(self, other: object) -> bool:
+        """Compare all fields, where an unknown number (NaN) equals an unknown one."""
+        if not isinstance(other, Assignment):
+            return NotImplemented
+        names = (each.name for each in fields(self))
+        return all(codec.same(getattr(self, name), getattr(other, name)) for name in names)
+
+    def __hash__(self) -> int:
+        """Hash what tells assignments of one plan apart."""
+        return hash((self.name, self.region, self.law))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain data; an unknown number is the string `"nan"`."""
+        return codec.plain(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any], *, where: str = "assignment") -> Self:
+        """Return the assignment that `to_dict` gave.
+
+        Args:
+            data: Its fields; those with a default may be left out.
+            where: What it belongs to, for the messages.
+
+        Raises:
+            PlanError: If a key is unknown or missing, or a value is not what it should be.
+        """
+        reader = codec.Reader(data, where=where)
+        name = reader.text("name")
+        reader.where = f"{where} ({name})"
+        nan = float("nan")
+        made = cls(
+            name=name,
+            region=Region.from_dict(reader.take("region", {}), where=f"{reader.where}.region"),
+            shape=reader.integers("shape"),
+            role=_role(reader),
+            fan_in=reader.number("fan_in"),
+            fan_out=reader.number("fan_out"),
+            fed_by=reader.text("fed_by"),
+            followed_by=reader.text("followed_by"),
+            rule=reader.text("rule"),
+            law=plan_codec.law(reader),
+            reason=reader.text("reason"),
+            forward_power=reader.number("forward_power", nan),
+            backward_power=reader.number("backward_power", nan),
+            predicted_q=reader.number("predicted_q", nan),
+            predicted_chi=reader.number("predicted_chi", nan),
+            aliases=reader.texts("aliases", ()),
+            frameworks=plan_codec.frameworks(reader),
+        )
+        reader.finish()
+        plan_codec.check_shape(reader, made.region, made.shape)
+        return made
+
 
 @dataclass(frozen=True, slots=True)
 class Kept:
@@ -87,6 +135,33 @@ class Kept:
     shape: tuple[int, ...]
     kind: str  # "parameter" or "buffer"
     reason: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        return codec.plain(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any], *, where: str = "kept") -> Self:
+        """Return what `to_dict` gave.
+
+        Args:
+            data: Its four fields.
+            where: What it belongs to, for the messages.
+
+        Raises:
+            PlanError: If a key is unknown or missing, or a value is not what it should be.
+        """
+        reader = codec.Reader(data, where=where)
+        made = cls(
+            name=reader.text("name"),
+            shape=reader.integers("shape"),
+            kind=reader.text("kind"),
+            reason=reader.text("reason"),
+        )
+        reader.finish()
+        if made.kind not in {"parameter", "buffer"}:
+            raise reader.misfit("kind", made.kind, "'parameter' or 'buffer'")
+        return made
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,3 +185,161 @@ class Plan:
     seed: int | None = None
     scope: str = ""
     notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        """Return how many regions are drawn."""
+        return len(self.assignments)
+
+    def __iter__(self) -> Iterator[Assignment]:
+        """Yield the assignments, in the model's order."""
+        return iter(self.assignments)
+
+    def __contains__(self, item: object) -> bool:
+        """Return whether an assignment, or a parameter of that name, is drawn."""
+        if isinstance(item, str):
+            return any(item in (each.name, *each.aliases) for each in self.assignments)
+        return item in self.assignments
+
+    def __getitem__(self, name: str) -> tuple[Assignment, ...]:
+        """Return the assignments of a parameter, region by region; none if it is kept.
+
+        Args:
+            name: Its canonical name, or another name of the same storage.
+
+        Raises:
+            UnknownNameError: If the plan does not know the name; with the nearest ones.
+        """
+        found = tuple(each for each in self.assignments if name in (each.name, *each.aliases))
+        if not found and all(name != each.name for each in self.kept):
+            raise UnknownNameError("parameter", name, self.names)
+        return found
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every name the plan knows once, drawn or kept; of a tied weight, all its names."""
+        drawn = (name for each in self.assignments for name in (each.name, *each.aliases))
+        return tuple(dict.fromkeys((*drawn, *(each.name for each in self.kept))))
+
+    @property
+    def digest(self) -> str:
+        """A BLAKE2b digest, in hexadecimal, of what the plan does to a model.
+
+        Equal for two plans if and only if their assignments, what they keep, their recipes
+        and scopes are equal; seed, notes and the model's digest do not enter.
+        """
+        return plan_codec.digest((self.assignments, self.kept, self.recipe, self.scope))
+
+    def __str__(self) -> str:
+        """Return the plan as a plain-text table as wide as the terminal."""
+        return plan_text.table(self)
+
+    def to_text(self, *, width: int | None = None, fold: bool = True) -> str:
+        """Return the plan as a plain-text table.
+
+        Args:
+            width: Columns to use, at least 40; by default the terminal's.
+            fold: Whether rows that differ only in an index of their name share one line.
+
+        Returns:
+            Lines that end in what is kept, and the notes. Nothing is cut: where the table
+            does not fit, an entry takes several lines.
+        """
+        return plan_text.table(self, width=width, fold=fold)
+
+    def _repr_html_(self) -> str:
+        return plan_text.html(self)
+
+    def explain(self, name: str) -> str:
+        """Return a paragraph on a parameter: its law, where it comes from, what it predicts.
+
+        Args:
+            name: Its canonical name, or another name of the same storage.
+
+        Returns:
+            One paragraph for each of its regions, or the reason for which it is kept.
+
+        Raises:
+            UnknownNameError: If the plan does not know the name; with the nearest ones.
+        """
+        return plan_text.explain(self, name)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the plan as plain data that JSON can hold.
+
+        Returns:
+            `format`, `stream` (the version of the bits), `package` (the version that wrote
+            it), the digest, and the fields. A number that is NaN or infinite is the string
+            `"nan"`, `"inf"` or `"-inf"`; None means that there is none.
+        """
+        return {**plan_codec.header(), "digest": self.digest, **codec.plain(self)}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Return the plan that `to_dict` gave.
+
+        Args:
+            data: The plain data, header included. A digest that is there must be right.
+
+        Raises:
+            PlanError: If the format or stream is unknown, a key is unknown or missing, a value
+                is not what it should be, or two assignments share an element.
+        """
+        reader = codec.Reader(data)
+        plan_codec.check_header(reader)
+        made = cls(
+            assignments=tuple(
+                Assignment.from_dict(each, where=f"assignments[{at}]")
+                for at, each in enumerate(reader.sequence("assignments", ()))
+            ),
+            kept=tuple(
+                Kept.from_dict(each, where=f"kept[{at}]")
+                for at, each in enumerate(reader.sequence("kept", ()))
+            ),
+            recipe=reader.text("recipe"),
+            model_digest=reader.text("model_digest"),
+            seed=reader.integer("seed", None),
+            scope=reader.text("scope", ""),
+            notes=reader.texts("notes", ()),
+        )
+        digest = reader.take("digest", None)
+        reader.finish()
+        plan_codec.check_disjoint((each.name, each.region) for each in made)
+        if digest is not None and digest != made.digest:
+            raise PlanError(f"digest is {digest!r}, but the content has {made.digest!r}")
+        return made
+
+    def to_json(self) -> str:
+        """Return the plan as JSON text, by the schema in `docs/schema/plan.schema.json`."""
+        return json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n"
+
+    def to_toml(self) -> str:
+        """Return the plan as TOML, to be reviewed, edited and kept under version control.
+
+        Returns:
+            A text from which `from_toml` makes an equal plan; floats with all their digits.
+            Fields that have their default value are left out.
+        """
+        from xavier._types import plan_toml  # noqa: PLC0415 - TOML is seldom needed
+
+        return plan_toml.dumps(self)
+
+    @classmethod
+    def from_toml(cls, text: str) -> Self:
+        """Return the plan that `to_toml` wrote, or that was edited by hand.
+
+        Args:
+            text: The content of the file; nothing in it is executed.
+
+        Raises:
+            PlanError: If it is no TOML (with the line), or no plan (with the key).
+        """
+        from xavier._types import plan_toml  # noqa: PLC0415 - TOML is seldom needed
+
+        return cls.from_dict(plan_toml.loads(text))
+
+
+def _role(reader: codec.Reader) -> Role:
+    name = reader.text("role")
+    if name not in set(Role):
+        raise reader.misfit("role", name, f"one of {', '.join(Role)}")
+    return Role(name)

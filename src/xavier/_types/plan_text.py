@@ -1,0 +1,258 @@
+"""Plans in words: the table, the paragraph on one parameter, and HTML for notebooks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Sequence
+from html import escape
+from typing import TYPE_CHECKING, Final
+
+from xavier._types import text
+from xavier._types.folding import Fold, fold
+
+if TYPE_CHECKING:
+    from xavier._types.plan import Assignment, Kept, Plan
+
+HEADS: Final = (
+    "name", "region", "shape", "role", "fans", "fed by", "followed by", "rule", "law"
+)  # fmt: skip
+
+
+def cells(assignment: Assignment, *, name: str | None = None) -> tuple[str, ...]:
+    """Return an assignment as the cells under `HEADS`, safe to print."""
+    whole = assignment.region.axis is None
+    return (
+        text.printable(assignment.name if name is None else name),
+        "" if whole else str(assignment.region),
+        text.shape(assignment.shape),
+        assignment.role.value,
+        fans(assignment),
+        text.printable(assignment.fed_by),
+        text.printable(assignment.followed_by),
+        text.printable(assignment.rule),
+        text.law(assignment.law),
+    )
+
+
+def fans(assignment: Assignment) -> str:
+    """Return fan_in and fan_out as `768 > 3072`; empty where they have no meaning."""
+    if math.isnan(assignment.fan_in) and math.isnan(assignment.fan_out):
+        return ""
+    return f"{text.number(assignment.fan_in)} > {text.number(assignment.fan_out)}"
+
+
+def folded(plan: Plan, *, fold_rows: bool = True) -> list[Fold[Assignment]]:
+    """Return the assignments, those that look the same but for indices together."""
+    return fold(plan.assignments, name=_name, same=_look if fold_rows else _itself)
+
+
+def folded_kept(plan: Plan) -> list[Fold[Kept]]:
+    """Return what is kept, where kind, shape and reason are the same together."""
+    return fold(
+        plan.kept,
+        name=lambda each: each.name,
+        same=lambda each: (each.kind, each.shape, each.reason),
+    )
+
+
+def _name(assignment: Assignment) -> str:
+    return assignment.name
+
+
+def _look(assignment: Assignment) -> Hashable:
+    return cells(assignment)[1:]
+
+
+def _itself(assignment: Assignment) -> Hashable:
+    return id(assignment)
+
+
+def headline(plan: Plan) -> str:
+    """Return the plan's size, recipe and seed in one line."""
+    parameters = len({each.name for each in plan.assignments})
+    elements = sum(math.prod(each.shape) for each in plan.assignments)
+    parts = [
+        f"plan by recipe {text.printable(plan.recipe)}",
+        f"{text.count(len(plan), 'region')} of {text.count(parameters, 'parameter')} drawn "
+        f"({text.count(elements, 'element')})",
+        f"{len(plan.kept):,} kept",
+        "no seed yet" if plan.seed is None else f"seed {plan.seed}",
+    ]
+    if plan.scope:
+        parts.append(f"scope {text.printable(plan.scope)}")
+    return "; ".join(parts)
+
+
+def folding_note(rows: int, items: int, noun: str) -> str:
+    """Return what tells that rows stand for more than themselves; empty if they do not."""
+    if rows == items:
+        return ""
+    return (
+        f"{text.count(rows, 'row')} for {text.count(items, noun)}; [..] in a name folds equal ones"
+    )
+
+
+def table(plan: Plan, *, width: int | None = None, fold: bool = True) -> str:
+    """Return a plan as plain text: a table if it fits the width, else entries of some lines."""
+    width = width or text.width_of_terminal()
+    blocks = [text.paragraph(headline(plan), width=width)]
+    rows = folded(plan, fold_rows=fold)
+    if rows:
+        lines = [cells(row.items[0], name=row.name) for row in rows]
+        blocks.append(text.table(HEADS, lines, width=width) or _entries(lines, width=width))
+    if note := folding_note(len(rows), len(plan), "region"):
+        blocks.append(text.paragraph(note, width=width))
+    if plan.kept:
+        blocks.append(_kept(plan, width=width))
+    if plan.notes:
+        bullets = (
+            text.paragraph(text.printable(note), width=width, bullet="- ") for note in plan.notes
+        )
+        blocks.append("\n".join(["notes:", *bullets]))
+    return "\n\n".join(blocks)
+
+
+def _entries(lines: Sequence[Sequence[str]], *, width: int) -> str:
+    out: list[str] = []
+    for name, region, shape, role, fan, fed_by, followed_by, rule, law in lines:
+        details = [shape, role, *([f"fans {fan}"] if fan else [])]
+        if fed_by or followed_by:
+            details.append(f"{fed_by or '-'} > W > {followed_by or '-'}")
+        out.append(text.entry(f"{name} {region}".rstrip(), [*details, rule, law], width=width))
+    return "\n".join(out)
+
+
+def _kept(plan: Plan, *, width: int) -> str:
+    out = ["kept as they are:"]
+    for row in folded_kept(plan):
+        kept = row.items[0]
+        name = f"{text.printable(row.name)} {text.shape(kept.shape)} ({kept.kind})"
+        out.append(
+            text.paragraph(f"{name}: {text.printable(kept.reason)}", width=width, bullet="- ")
+        )
+    return "\n".join(out)
+
+
+def html(plan: Plan) -> str:
+    """Return a plan as an HTML fragment: every word of it escaped, no script, no colours."""
+    rows = folded(plan)
+    out = [f"<p>{escape(headline(plan))}</p>"]
+    lines = [cells(row.items[0], name=row.name) for row in rows]
+    out.append(html_table(HEADS, lines))
+    if note := folding_note(len(rows), len(plan), "region"):
+        out.append(f"<p>{escape(note)}</p>")
+    kept = [
+        (text.printable(row.name), text.shape(row.items[0].shape), row.items[0].kind,
+         text.printable(row.items[0].reason))
+        for row in folded_kept(plan)
+    ]  # fmt: skip
+    if kept:
+        table = html_table(("name", "shape", "kind", "reason"), kept)
+        out.append(f"<details><summary>{len(plan.kept):,} kept</summary>{table}</details>")
+    if plan.notes:
+        items = "".join(f"<li>{escape(text.printable(note))}</li>" for note in plan.notes)
+        out.append(f"<ul>{items}</ul>")
+    return f'<div style="overflow-x:auto">{"".join(out)}</div>'
+
+
+def html_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return rows under heads as an HTML table, escaped, text to the left."""
+    style = ' style="text-align:left"'
+    top = "".join(f'<th scope="col"{style}>{escape(head)}</th>' for head in heads)
+    body = "".join(
+        f"<tr>{''.join(f'<td{style}>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows
+    )
+    return f"<table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def explain(plan: Plan, name: str) -> str:
+    """Return a paragraph for each region of a parameter, or the reason why it is kept."""
+    assignments = plan[name]
+    if not assignments:
+        kept = next(each for each in plan.kept if each.name == name)
+        return (
+            f"{text.printable(name)} {text.shape(kept.shape)} is a {kept.kind} and keeps its "
+            f"value: {_sentence(kept.reason)}"
+        )
+    return "\n\n".join(_paragraph(each) for each in assignments)
+
+
+def _paragraph(a: Assignment) -> str:
+    sentences = [_opening(a), _choice(a), _neighbours(a), _prediction(a), _other_fans(a)]
+    if a.aliases:
+        sentences.append(f"The same storage is also called {', '.join(a.aliases)}.")
+    return text.printable(" ".join(each for each in sentences if each))
+
+
+def _opening(a: Assignment) -> str:
+    whole = a.region.axis is None
+    part = a.name if whole else f"{a.name}{a.region}"
+    fans_known = not math.isnan(a.fan_in)
+    sums = (
+        f" One output sums fan_in = {text.number(a.fan_in)} products; one input enters "
+        f"fan_out = {text.number(a.fan_out)}."
+        if fans_known
+        else ""
+    )
+    kind = _KINDS[a.role.value]
+    return f"{part} {text.shape(a.shape)} is {kind}.{sums}"
+
+
+def _choice(a: Assignment) -> str:
+    return f"{a.rule} draws it from {text.law(a.law)}: {_sentence(a.reason)}"
+
+
+def _neighbours(a: Assignment) -> str:
+    """Tell the two functions, and which of them the law counts."""
+    if not a.fed_by and not a.followed_by:
+        return ""
+    said = f"It is fed by {a.fed_by or 'nothing'} and followed by {a.followed_by or 'nothing'}"
+    if math.isnan(a.forward_power) and math.isnan(a.backward_power):
+        return f"{said}."
+    powers = (
+        f"forward power E[x^2] = {text.number(a.forward_power)}, "
+        f"backward power E[(dx/dh)^2] = {text.number(a.backward_power)}"
+    )
+    return f"{said}; what feeds it has {powers}."
+
+
+def _prediction(a: Assignment) -> str:
+    parts: list[str] = []
+    if not math.isnan(a.predicted_q):
+        parts.append(
+            f"forward, what it computes has second moment {text.number(a.predicted_q)} "
+            f"(RMS {text.number(math.sqrt(max(a.predicted_q, 0.0)))})"
+        )
+    if not math.isnan(a.predicted_chi):
+        parts.append(
+            "backward, the gradient's second moment is multiplied by "
+            f"{text.number(a.predicted_chi)} on its way through it and the function that feeds it"
+        )
+    return f"Under this law the theory predicts: {'; '.join(parts)}." if parts else ""
+
+
+def _other_fans(a: Assignment) -> str:
+    others = [
+        f"{name} {text.number(pair[0])} and {text.number(pair[1])}"
+        for name, pair in a.frameworks.items()
+        if pair != (a.fan_in, a.fan_out)
+    ]
+    return f"Frameworks count other fans: {'; '.join(others)}." if others else ""
+
+
+def _sentence(words: str) -> str:
+    words = words.strip() or "no reason is given"
+    return words if words.endswith((".", "!", "?")) else f"{words}."
+
+
+_KINDS: Final = {
+    "input": "the first contraction on the model's data",
+    "hidden": "a hidden contraction",
+    "residual": "the last contraction before a residual add",
+    "recurrent": "a recurrent contraction: it multiplies a state that comes back",
+    "head": "a head: its output is the model's output",
+    "embedding": "an embedding, a table that is looked up",
+    "tied": "a table that is both looked up and contracted",
+    "bias": "a bias",
+    "scale": "the multiplier of a normalization",
+}

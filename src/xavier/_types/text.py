@@ -1,0 +1,109 @@
+"""Plain text: numbers, names and tables that fit a width without losing anything."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import textwrap
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Final
+
+from xavier._types.laws import Law
+
+_NARROWEST: Final = 40
+_GAP: Final = "  "
+
+
+def printable(text: str) -> str:
+    """Return text with control characters, line breaks and lone surrogates escaped.
+
+    Names come from models and files: none may move the cursor or recolour a terminal.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        each if each.isprintable() else each.encode("unicode_escape").decode("ascii")
+        for each in text
+    )
+
+
+def number(value: float | None) -> str:
+    """Return a number in at most four significant digits, `-` if it is unknown."""
+    if value is None or math.isnan(value):
+        return "-"
+    if value == int(value) if math.isfinite(value) else False:
+        return str(int(value)) if abs(value) < 1e9 else f"{value:.3e}"  # noqa: PLR2004
+    return f"{value:.4g}"
+
+
+def law(value: Law) -> str:
+    """Return a law as short Python that evaluates to it, such as `Normal(0, 0.02)`.
+
+    Six significant digits, which a plan's numbers have at most; any other number in full.
+    """
+    numbers = (_exact(getattr(value, field.name)) for field in fields(value))
+    return f"{type(value).__name__}({', '.join(numbers)})"
+
+
+def _exact(value: float) -> str:
+    short = f"{value:.6g}"
+    return short if float(short) == value else repr(value)
+
+
+def shape(value: Sequence[int]) -> str:
+    """Return a shape as Python writes it."""
+    return str(tuple(value))
+
+
+def width_of_terminal() -> int:
+    """Return the terminal's width in columns, 80 where there is none."""
+    return shutil.get_terminal_size((80, 24)).columns
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]], *, width: int) -> str | None:
+    """Return rows under heads in columns, or None if they do not fit the width.
+
+    Columns that are empty in every row are left out.
+    """
+    used = [at for at in range(len(heads)) if any(row[at] for row in rows)]
+    cells = [[heads[at] for at in used], *([row[at] for at in used] for row in rows)]
+    widths = [max(len(line[at]) for line in cells) for at in range(len(used))]
+    if sum(widths) + len(_GAP) * (len(widths) - 1) > max(width, _NARROWEST):
+        return None
+    cells.insert(1, ["-" * size for size in widths])
+    lines = (_GAP.join(map(str.ljust, line, widths)).rstrip() for line in cells)
+    return "\n".join(lines)
+
+
+def entry(name: str, details: Sequence[str], *, width: int) -> str:
+    """Return a name and, indented below it, details that break between items alone."""
+    wrapped = wrap(" | ".join(detail.replace(" ", "\0") for detail in details), width=width)
+    return "\n".join([*wrap(name, width=width, indent=""), *wrapped]).replace("\0", " ")
+
+
+def wrap(text: str, *, width: int, indent: str = "  ") -> list[str]:
+    """Return text in lines of a width; what is longer than a line is broken, not cut."""
+    wrapper = textwrap.TextWrapper(
+        width=max(width, _NARROWEST),
+        initial_indent=indent,
+        subsequent_indent=indent + ("" if indent else "    "),
+        break_on_hyphens=False,
+    )
+    return wrapper.wrap(text)
+
+
+def paragraph(text: str, *, width: int, bullet: str = "") -> str:
+    """Return a paragraph; with a bullet, its other lines stand under the first one's text."""
+    return textwrap.fill(
+        text,
+        max(width, _NARROWEST),
+        initial_indent=bullet,
+        subsequent_indent=" " * len(bullet),
+        break_on_hyphens=False,
+    )
+
+
+def count(number_of: int, noun: str) -> str:
+    """Return a count with its noun, such as `1 region` or `3 regions`."""
+    return f"{number_of:,} {noun}{'' if number_of == 1 else 's'}"
