@@ -11,6 +11,8 @@ from xavier.checking import thresholds
 from xavier.checking.thresholds import E_FOLDS, FEWEST_OPS
 
 _LOOKUPS = frozenset({"embedding", "embedding_bag", "lookup"})
+_UNDERFLOW = 1e-20  # of the largest gradient: float32 ends some 38 decades down, in its square
+_IDENTICAL = 1e-9  # of 1 - cosine, which is computed in float64 from rounded rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +122,7 @@ def _dead(signal: Signal, findings: Sequence[Finding]) -> Fault | None:
                 f"where a healthy layer of {thresholds.units(op)} has at most {min(bound, 1):.0%}"
             )
             return Fault(Verdict.DEAD, place(op), text)
-    return _all_zero(signal, ops) or _cut(signal, ops)
+    return _all_zero(signal, ops) or _cut(signal)
 
 
 def _all_dead(op: OpSignal) -> bool:
@@ -146,9 +148,9 @@ def _is_silent(op: OpSignal, zero: set[str]) -> bool:
     return any(name in zero for name in op.weights)
 
 
-def _cut(signal: Signal, ops: Sequence[OpSignal]) -> Fault | None:
+def _cut(signal: Signal) -> Fault | None:
     """The gradient is there at one op and exactly zero at all before it."""
-    graded = _graded(ops)
+    graded = _graded(signal.ops)
     alive = next((i for i, (_, g) in enumerate(graded) if g > 0), len(graded))
     if alive == 0 or not graded:
         return None
@@ -156,13 +158,21 @@ def _cut(signal: Signal, ops: Sequence[OpSignal]) -> Fault | None:
         text = "the gradient is exactly zero at every op"
         return Fault(Verdict.DEAD, place(graded[-1][0]), text)
     op, gradient = graded[alive]
-    if _is_silent(op, _zero_weights(signal)) and op is ops[-1]:
-        return None  # A head that starts at zero lets the gradient through after one step.
-    largest = max(g for _, g in graded)
-    if gradient < largest * 1e-20:
+    if gradient < max(g for _, g in graded) * _UNDERFLOW:
         return None  # It faded below the smallest number: vanishing, not cut.
+    if _is_silent(op, _zero_weights(signal)) and _has_another_way(signal, op):
+        return None  # A head or branch that starts at zero opens after one step.
     text = f"the gradient RMS is {gradient:.3g} at {place(op)} and exactly zero at all ops before"
     return Fault(Verdict.DEAD, place(graded[alive - 1][0]), text)
+
+
+def _has_another_way(signal: Signal, op: OpSignal) -> bool:
+    """Whether the data reach what comes after an op of zero weight; true of the last op."""
+    later = [other for other in signal.ops if other.index > op.index]
+    cosines = [other.correlation for other in later if other.correlation is not None]
+    if cosines:
+        return min(cosines) < 1 - _IDENTICAL
+    return not later or any(other.rms > 0 for other in later)
 
 
 def _exploding(signal: Signal, findings: Sequence[Finding]) -> Fault | None:
