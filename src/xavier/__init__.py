@@ -1,0 +1,156 @@
+"""Plan, draw and check the initial weights of a neural network.
+
+    plan    which law each weight should have, worked out from how the weight is used
+    init_   draw a model's weights by that plan, in place
+    check   audit the weights, measure the signal both ways, and give a verdict
+
+and beneath them `gain`, `fans`, `laws`, `rules`, and the stream of bits: `Key`, `fill`, `draw`.
+
+Importing this package imports no framework. Every name is loaded when it is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from xavier import bits, fans, laws, report, rules, theory
+    from xavier._errors import (
+        ActivationError,
+        DtypeError,
+        LawError,
+        MissingFrameworkError,
+        PlanError,
+        ShapeError,
+        TargetError,
+        TraceError,
+        UnknownNameError,
+        WriteError,
+        XavierError,
+        XavierWarning,
+    )
+    from xavier._types.plan import Assignment, Kept, Plan, Region, Role
+    from xavier._types.signal import Check, Finding, Severity, Signal, Verdict
+    from xavier.bits import Key, draw, fill
+    from xavier.checking import check
+    from xavier.laws import (
+        Constant,
+        DeltaOrthogonal,
+        Dirac,
+        Identity,
+        Law,
+        Normal,
+        Orthogonal,
+        Sparse,
+        TruncatedNormal,
+        Uniform,
+    )
+    from xavier.planning import init_, plan
+    from xavier.theory.gains import gain
+
+    __version__: str
+
+__all__ = [
+    "ActivationError",
+    "Assignment",
+    "Check",
+    "Constant",
+    "DeltaOrthogonal",
+    "Dirac",
+    "DtypeError",
+    "Finding",
+    "Identity",
+    "Kept",
+    "Key",
+    "Law",
+    "LawError",
+    "MissingFrameworkError",
+    "Normal",
+    "Orthogonal",
+    "Plan",
+    "PlanError",
+    "Region",
+    "Role",
+    "Severity",
+    "ShapeError",
+    "Signal",
+    "Sparse",
+    "TargetError",
+    "TraceError",
+    "TruncatedNormal",
+    "Uniform",
+    "UnknownNameError",
+    "Verdict",
+    "WriteError",
+    "XavierError",
+    "XavierWarning",
+    "bits",
+    "check",
+    "draw",
+    "fans",
+    "fill",
+    "gain",
+    "init_",
+    "laws",
+    "plan",
+    "report",
+    "rules",
+    "theory",
+]
+
+_MODULES = frozenset({"bits", "fans", "laws", "report", "rules", "theory"})
+_HOMES = {
+    "xavier._errors": (
+        "ActivationError",
+        "DtypeError",
+        "LawError",
+        "MissingFrameworkError",
+        "PlanError",
+        "ShapeError",
+        "TargetError",
+        "TraceError",
+        "UnknownNameError",
+        "WriteError",
+        "XavierError",
+        "XavierWarning",
+    ),
+    "xavier._types.plan": ("Assignment", "Kept", "Plan", "Region", "Role"),
+    "xavier._types.signal": ("Check", "Finding", "Severity", "Signal", "Verdict"),
+    "xavier.bits": ("Key", "draw", "fill"),
+    "xavier.checking": ("check",),
+    "xavier.laws": (
+        "Constant",
+        "DeltaOrthogonal",
+        "Dirac",
+        "Identity",
+        "Law",
+        "Normal",
+        "Orthogonal",
+        "Sparse",
+        "TruncatedNormal",
+        "Uniform",
+    ),
+    "xavier.planning": ("init_", "plan"),
+    "xavier.theory.gains": ("gain",),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name on its first use, and keep it."""
+    if name in _MODULES:
+        value = import_module(f"xavier.{name}")
+    elif name in _HOME_OF:
+        value = getattr(import_module(_HOME_OF[name]), name)
+    elif name == "__version__":
+        value = import_module("xavier._types.codec").package_version()
+    else:
+        raise AttributeError(f"module 'xavier' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """List the public names, loaded or not."""
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,1 @@
+"""One folder for each framework; they know nothing of each other."""

@@ -1,0 +1,1 @@
+"""PyTorch: trace, write, measure, and the models of the zoo."""
