@@ -28,6 +28,7 @@ class Role(StrEnum):
     TIED = "tied"  # a lookup table that is also a contraction
     BIAS = "bias"
     SCALE = "scale"  # the multiplier of a normalization
+    OTHER = "other"  # none of these: drawn because an override names it
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ def check_header(reader: codec.Reader) -> None:
     if name != codec.PLAN_FORMAT:
         raise PlanError(
             f"plan format is {name!r}, expected {codec.PLAN_FORMAT!r}",
-            hint="was it written by a later version of xavier-init? else make the plan anew",
+            hint="is it a plan, and of this version of xavier-init? else make it anew",
         )
     stream = reader.take("stream")
     if stream != codec.STREAM:

@@ -87,9 +87,8 @@ def folding_note(rows: int, items: int, noun: str) -> str:
     """Return what tells that rows stand for more than themselves; empty if they do not."""
     if rows == items:
         return ""
-    return (
-        f"{text.count(rows, 'row')} for {text.count(items, noun)}; [..] in a name folds equal ones"
-    )
+    shown = f"{text.count(rows, 'row')} for {text.count(items, noun)}"
+    return f"{shown}; a name with [..] stands for equal ones"
 
 
 def table(plan: Plan, *, width: int | None = None, fold: bool = True) -> str:
@@ -105,10 +104,7 @@ def table(plan: Plan, *, width: int | None = None, fold: bool = True) -> str:
     if plan.kept:
         blocks.append(_kept(plan, width=width))
     if plan.notes:
-        bullets = (
-            text.paragraph(text.printable(note), width=width, bullet="- ") for note in plan.notes
-        )
-        blocks.append("\n".join(["notes:", *bullets]))
+        blocks.append("\n".join(["notes:", *(_bullet(note, width=width) for note in plan.notes)]))
     return "\n\n".join(blocks)
 
 
@@ -126,11 +122,13 @@ def _kept(plan: Plan, *, width: int) -> str:
     out = ["kept as they are:"]
     for row in folded_kept(plan):
         kept = row.items[0]
-        name = f"{text.printable(row.name)} {text.shape(kept.shape)} ({kept.kind})"
-        out.append(
-            text.paragraph(f"{name}: {text.printable(kept.reason)}", width=width, bullet="- ")
-        )
+        name = f"{row.name} {text.shape(kept.shape)} ({kept.kind})"
+        out.append(_bullet(f"{name}: {kept.reason}", width=width))
     return "\n".join(out)
+
+
+def _bullet(words: str, *, width: int) -> str:
+    return text.paragraph(text.printable(words), width=width, bullet="- ")
 
 
 def html(plan: Plan) -> str:
@@ -255,4 +253,5 @@ _KINDS: Final = {
     "tied": "a table that is both looked up and contracted",
     "bias": "a bias",
     "scale": "the multiplier of a normalization",
+    "other": "neither weight, bias nor scale",
 }
