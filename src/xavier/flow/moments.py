@@ -26,6 +26,7 @@ from xavier.theory.activations import recognize
 from xavier.theory.quadrature import powers, powers2
 
 _MAX_DEPTH = 60
+_EPSILON = 5e-3
 _NAMES = {
     "input": "identity",
     "contraction": "identity",
@@ -35,6 +36,7 @@ _NAMES = {
     "sum": "sum",
     "product": "product",
     "joined": "joined",
+    "mixture": "mixture",
     "probability": "softmax",
 }
 
@@ -109,7 +111,16 @@ class Propagation:
     def _moments(self, expression: Expression) -> tuple[float, float]:
         if any(root.recurrent for root in expression.all_roots):
             return 0.0, 1.0
-        return without_averages(expression).moments
+        try:
+            mean, second = without_averages(expression).moments
+        except ActivationError:
+            mean = second = float("nan")
+        if not np.isfinite(mean) or not np.isfinite(second):
+            self.notes.setdefault(
+                "a value's second moment is not finite in theory; it counts as 1 from there on"
+            )
+            return 0.0, 1.0
+        return mean, second
 
     def _source(self, value: Value) -> Expression:
         if value.origin is Origin.INPUT:
@@ -175,9 +186,12 @@ class Propagation:
         if op.kind is OpKind.MULTIPLY and disjoint:
             probabilities = [each for each in live if _is_probability(each)]
             if probabilities and len(probabilities) < len(live):
-                return next(each for each in live if not _is_probability(each))
+                mixed = next(each for each in live if not _is_probability(each))
+                return self._collapsed(mixed, "mixture")
             if len(roots) > 2:  # noqa: PLR2004 - quadrature handles two
                 return self._multiplied(live)
+        if len(live) == 1 and _is_identity(op.function, arguments):
+            return live[0]
         depth = 1 + max((each.depth for each in arguments), default=0)
         if len(roots) > 2 or depth > _MAX_DEPTH:  # noqa: PLR2004
             arguments = [self._collapsed(each, "sum") if each.roots else each for each in arguments]
@@ -187,6 +201,8 @@ class Propagation:
         out = Expression(function=op.function, arguments=tuple(arguments), depth=depth)
         if out.averages and self._normalizes(out):
             mean, second = out.moments
+            if abs(second - 1) < _EPSILON:  # the norm's own epsilon, whatever its size
+                second = 1.0
             return of_root(Root(mean, second, "normalization"))
         return out
 
@@ -286,6 +302,8 @@ class Propagation:
     def _averaged(self, op: Op, argument: Expression) -> Expression:
         if not argument.all_roots or _is_probability(argument):
             return argument
+        if argument.root is not None and argument.root.kind == "mixture":
+            return argument  # a sum whose weights add up to one
         statistic = op.attributes.get("statistic", "mean")
         count = float(op.attributes.get("count", 1.0))
         if count == 1.0 and statistic in ("mean", "sum"):
@@ -334,6 +352,8 @@ class Propagation:
             function = lambda z: expression.evaluate({root: z})  # noqa: E731
             found = powers(function, variance=root.variance, mean=root.mean)
             name = recognize(function) or "custom"
+            if name == "identity":
+                name = _NAMES.get(root.kind, root.kind)
             return Feed(
                 name, found.forward, found.backward, ops, function, root.variance, pooled
             )
@@ -345,6 +365,18 @@ class Propagation:
         )
         backward = sum(found2.backward) / len(found2.backward)
         return Feed("gated product", found2.forward, backward, ops, None, 1.0, pooled)
+
+
+def _is_identity(
+    function: Callable[..., np.ndarray], arguments: list[Expression]
+) -> bool:
+    """Tell whether an op does nothing to its one argument that is not constant."""
+    if any(not each.roots and each.constant is None for each in arguments):
+        return False
+    points = np.array([-1.3, 0.0, 0.7, 2.1])
+    filled = [points if each.roots else np.float64(each.constant or 0.0) for each in arguments]
+    with np.errstate(all="ignore"):
+        return bool(np.array_equal(np.asarray(function(*filled)), points))
 
 
 def _is_probability(expression: Expression) -> bool:

@@ -92,12 +92,12 @@ class Graph:
             op = self.flow.ops[index]
             if op.kind is OpKind.CONTRACT and op.weights:
                 found.append(index)
-            elif self.is_linear_step(op):
+            elif self.is_linear_step(op) or op.attributes.get("statistic") == "sum":
                 todo.extend(self.computed(op))
             elif op.kind is OpKind.MULTIPLY:  # an expert's output times its routing weight
-                todo.extend(v for v in self.computed(op) if not self.is_routing(v))
-                if not any(self.is_routing(v) for v in self.computed(op)):
-                    todo.clear()
+                sides = self.computed(op)
+                if any(map(self.is_routing, sides)):
+                    todo.extend(each for each in sides if not self.is_routing(each))
         return found
 
     def is_routing(self, value: int) -> bool:

@@ -27,7 +27,7 @@ _SATURATING = (
 )
 _LINEAR = (
     *("identity", "normalization", "attention", "lookup", "sum", "joined", "softmax"),
-    "recurrent state",
+    *("recurrent state", "mixture"),
 )
 
 

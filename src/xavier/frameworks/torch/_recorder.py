@@ -141,7 +141,7 @@ class Recorder(TorchDispatchMode):
             fill = lambda each: torch.empty_strided(each.shape, each.stride(), dtype=each.dtype)  # noqa: E731
             real = func(*tree_map_only(torch.Tensor, fill, args), **real_kwargs)
         else:
-            real = func(*self._shadowed(args), **self._shadowed(real_kwargs))
+            real = _run_on_cpu(func, self._shadowed(args), self._shadowed(real_kwargs))
         if base_name(func).startswith(("empty", "new_empty")):
             real.zero_()
         if mutated:
@@ -165,6 +165,8 @@ class Recorder(TorchDispatchMode):
     ) -> Any:
         for each in mutated:
             self.shadows.forget(each)
+        if base_name(func) == "_grouped_mm":  # its meta kernel wants bfloat16
+            return args[0].new_empty((*args[0].shape[:-1], args[1].shape[-1]))
         try:
             out = func(*args, **kwargs)
         except (NotImplementedError, RuntimeError) as error:
@@ -177,15 +179,16 @@ class Recorder(TorchDispatchMode):
         self, func: torch._ops.OpOverload, args: Any, kwargs: Any, error: Exception
     ) -> Any:
         """Run an op that meta tensors cannot run, on guesses of what is unknown."""
-        if not isinstance(error, NotImplementedError) and "meta" not in str(error).lower():
-            raise error
         real_kwargs = dict(kwargs)
         if "device" in kwargs:
             real_kwargs["device"] = torch.device("cpu")
-        real = func(
-            *tree_map_only(torch.Tensor, self.real, args),
-            **tree_map_only(torch.Tensor, self.real, real_kwargs),
-        )
+        try:
+            real = func(
+                *tree_map_only(torch.Tensor, self.real, args),
+                **tree_map_only(torch.Tensor, self.real, real_kwargs),
+            )
+        except (NotImplementedError, RuntimeError):
+            raise error from None  # it fails on real tensors too: the model's own error
         return tree_map_only(torch.Tensor, self.shadows.give, real)
 
     def _choose(self, func: torch._ops.OpOverload, args: Any, kwargs: Any, out: Any) -> Any:
@@ -466,14 +469,18 @@ class Recorder(TorchDispatchMode):
         else:
             if kind is OpKind.OPAQUE:
                 self._note(f"`{self.paths[-1]}`: {func} is not understood; it counts as unit noise")
-            lost = [name for each in tensors for name in self._lost.get(key_of(each), ())]
-            for name in dict.fromkeys(lost):
-                self._note(f"`{name}`: used through a function of the weight; it has no fans here")
+            if kind is OpKind.CONTRACT:
+                self._note_lost(tensors)
             self._record_computation(func, kind, args, kwargs, outs, tensors)
         for out in outs:
             value = self._keys.get(key_of(out))
             if value is not None and not (func.is_view and not mutated):
                 self._written(out, value, bool(mutated))
+
+    def _note_lost(self, tensors: list[torch.Tensor]) -> None:
+        lost = [name for each in tensors for name in self._lost.get(key_of(each), ())]
+        for name in dict.fromkeys(lost):
+            self._note(f"`{name}`: contracted through a function of the weight; it has no fans")
 
     def _signal_kind(self, func: torch._ops.OpOverload, tensors: list[torch.Tensor]) -> OpKind:
         kind = kind_of(func)
@@ -624,6 +631,17 @@ class Recorder(TorchDispatchMode):
             for block in blocks
         )
         return replace(op, weights=parts)
+
+
+def _run_on_cpu(func: torch._ops.OpOverload, args: Any, kwargs: Any) -> Any:
+    """Run an op for real; one that the CPU has for floats alone, on floats."""
+    try:
+        return func(*args, **kwargs)
+    except NotImplementedError:
+        whole = [each.dtype for each in tree_flatten((args, kwargs))[0] if _is_tensor(each)]
+        wide = lambda each: each if each.is_floating_point() else each.double()  # noqa: E731
+        out = func(*tree_map_only(torch.Tensor, wide, args), **kwargs)
+        return tree_map_only(torch.Tensor, lambda each: each.to(whole[0]), out)
 
 
 def _overlap(left: Key, right: Key) -> bool:
