@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
+
+from xavier._types import codec, signal_text
 
 
 class Verdict(StrEnum):
@@ -69,6 +73,10 @@ class OpSignal:
     jacobian_mean: float | None = None
     jacobian_rms: float | None = None
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain data; see `Check.to_dict` for numbers that are not finite."""
+        return codec.plain(self)
+
 
 @dataclass(frozen=True, slots=True)
 class WeightSignal:
@@ -93,6 +101,10 @@ class WeightSignal:
     update_ratio: float | None
     twins: float | None = None
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain data; see `Check.to_dict` for numbers that are not finite."""
+        return codec.plain(self)
+
 
 @dataclass(frozen=True, slots=True)
 class Signal:
@@ -101,6 +113,10 @@ class Signal:
     ops: tuple[OpSignal, ...]
     weights: tuple[WeightSignal, ...]
     notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain data; see `Check.to_dict` for numbers that are not finite."""
+        return codec.plain(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +136,10 @@ class Finding:
     path: str
     message: str
     cure: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain data; see `Check.to_dict` for numbers that are not finite."""
+        return codec.plain(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,3 +163,38 @@ class Check:
     cure: str
     findings: tuple[Finding, ...]
     signal: Signal
+
+    def exit_code(self, *, strict: bool = False) -> int:
+        """Return what the command line exits with.
+
+        Args:
+            strict: Whether a warning counts too.
+
+        Returns:
+            0 if the verdict is healthy and no finding is an error, else 1.
+        """
+        grave = {Severity.ERROR, Severity.WARNING} if strict else {Severity.ERROR}
+        found = any(finding.severity in grave for finding in self.findings)
+        return int(found or self.verdict is not Verdict.HEALTHY)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the check as plain data that JSON can hold.
+
+        Returns:
+            `format`, `package` (the version that wrote it), and the fields. A number that is
+            NaN or infinite is the string `"nan"`, `"inf"` or `"-inf"`; None means that it was
+            not measured, or has no meaning there.
+        """
+        head = {"format": codec.CHECK_FORMAT, "package": codec.package_version()}
+        return {**head, **codec.plain(self)}
+
+    def to_json(self) -> str:
+        """Return the check as JSON text, by the schema in `docs/schema/check.schema.json`."""
+        return json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n"
+
+    def __str__(self) -> str:
+        """Return the check in short: verdict, place, evidence, cure, and findings."""
+        return signal_text.short(self)
+
+    def _repr_html_(self) -> str:
+        return signal_text.html(self)

@@ -1,0 +1,120 @@
+"""Checks in words: short plain text, and HTML for notebooks."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING, Final
+
+from xavier._types import text
+from xavier._types.plan_text import html_table
+
+if TYPE_CHECKING:
+    from xavier._types.signal import Check, Finding, OpSignal
+
+_MOST: Final = 12  # findings in the short text; errors come first
+_ORDER: Final = ("error", "warning", "note")
+OP_HEADS: Final = (
+    "#", "path", "op", "shape", "mean", "std", "rms", "gradient rms",
+    "followed by", "saturated", "dead", "correlation", "not finite",
+)  # fmt: skip
+
+
+def op_cells(op: OpSignal) -> tuple[str, ...]:
+    """Return an op as the cells under `OP_HEADS`, safe to print."""
+    return (
+        str(op.index),
+        place(op),
+        text.printable(op.op),
+        text.shape(op.shape),
+        quantity(op.mean),
+        quantity(op.std),
+        quantity(op.rms),
+        quantity(op.gradient_rms),
+        text.printable(op.activation),
+        share(op.saturation),
+        share(op.dead),
+        quantity(op.correlation),
+        str(op.nonfinite or ""),
+    )
+
+
+def place(op: OpSignal) -> str:
+    """Return where an op is, safe to print: its module's path, else its first weight."""
+    return text.printable(op.path or (op.weights[0] if op.weights else op.op))
+
+
+def quantity(value: float | None) -> str:
+    """Return a measured number in three digits; `nan` and `inf` as such, `-` if there is none."""
+    if value is None:
+        return "-"
+    plain = value == 0 or 1e-3 <= abs(value) < 1e4  # noqa: PLR2004
+    return f"{value:.3g}" if plain else f"{value:.2e}"
+
+
+def share(value: float | None) -> str:
+    """Return a share in percent."""
+    return "-" if value is None else f"{100 * value:.3g} %"
+
+
+def verdict_line(check: Check) -> str:
+    """Return the verdict, where it begins, and the other verdicts that hold."""
+    line = check.verdict.value
+    if check.where:
+        line += f" at {text.printable(check.where)}"
+    others = [each.value for each in check.verdicts if each != check.verdict]
+    return f"{line} (also {', '.join(others)})" if others else line
+
+
+def counts(check: Check) -> str:
+    """Return how many findings there are of each severity."""
+    found = {kind: sum(each.severity == kind for each in check.findings) for kind in _ORDER}
+    parts = [text.count(number, kind) for kind, number in found.items() if number]
+    return ", ".join(parts) or "no findings"
+
+
+def by_severity(check: Check) -> list[Finding]:
+    """Return the findings, errors first, each kind in its order."""
+    return sorted(check.findings, key=lambda each: _ORDER.index(each.severity.value))
+
+
+def short(check: Check, *, width: int | None = None) -> str:
+    """Return a check in plain text: verdict, evidence, cure, and the gravest findings."""
+    width = width or text.width_of_terminal()
+    lines = [text.paragraph(verdict_line(check), width=width)]
+    if check.evidence:
+        lines.append(text.paragraph(text.printable(check.evidence), width=width, bullet="  "))
+    if check.cure:
+        # A cure may be a line to copy, so it is never broken.
+        lines.append(f"  cure: {text.printable(check.cure)}")
+    lines.append(f"  {counts(check)}; {text.count(len(check.signal.ops), 'op')} measured")
+    order = by_severity(check)
+    for each in order[:_MOST]:
+        said = f"{each.severity.value} {each.code}: {each.path} {each.message}"
+        lines.append(text.paragraph(text.printable(said), width=width, bullet="  - "))
+    if len(order) > _MOST:
+        lines.append(f"  and {len(order) - _MOST} more in `findings`")
+    return "\n".join(lines)
+
+
+def html(check: Check) -> str:
+    """Return a check as an HTML fragment: every word escaped, no script, no colours."""
+    out = [f"<p><strong>{escape(verdict_line(check))}</strong></p>"]
+    if check.evidence:
+        out.append(f"<p>{escape(text.printable(check.evidence))}</p>")
+    if check.cure:
+        out.append(f"<p>Cure: <code>{escape(text.printable(check.cure))}</code></p>")
+    if check.findings:
+        rows = [
+            [each.severity.value, each.code]
+            + [text.printable(part) for part in (each.path, each.message, each.cure)]
+            for each in by_severity(check)
+        ]
+        table = html_table(("severity", "code", "path", "message", "cure"), rows)
+        out.append(f"<details open><summary>{escape(counts(check))}</summary>{table}</details>")
+    ops = html_table(OP_HEADS, [op_cells(op) for op in check.signal.ops])
+    summary = text.count(len(check.signal.ops), "op")
+    out.append(f"<details><summary>{summary} measured</summary>{ops}</details>")
+    notes = "".join(f"<li>{escape(text.printable(note))}</li>" for note in check.signal.notes)
+    if notes:
+        out.append(f"<ul>{notes}</ul>")
+    return f'<div style="overflow-x:auto">{"".join(out)}</div>'
