@@ -6,6 +6,7 @@ import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -78,7 +79,7 @@ class Residual(nn.Module):
 
 def resnet18() -> nn.Module:
     widths = [8, 8, 8, 16, 16, 32, 32, 64, 64]
-    blocks = [Residual(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True)]
+    blocks = [Residual(a, b) for a, b in pairwise(widths)]
     model = nn.Sequential(
         nn.Conv2d(3, 8, 3, padding=1, bias=False),
         nn.BatchNorm2d(8),
@@ -578,7 +579,7 @@ def test_cure_is_a_line_that_mends_or_the_change_that_must_be_made() -> None:
     sick = check(model, example)
     assert sick.verdict is Verdict.VANISHING
     assert sick.cure == 'xavier.init_(model, example, recipe="auto")'
-    exec(sick.cure, {"xavier": xavier, "model": model, "example": example})  # noqa: S102
+    exec(sick.cure, {"xavier": xavier, "model": model, "example": example})
     assert check(model, example, recipe="auto").verdict is Verdict.HEALTHY
 
     model = stack(50, 64, nn.Sigmoid, gain=1)

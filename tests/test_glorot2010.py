@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -36,7 +37,7 @@ GAINS = {"heuristic": 1 / 3, "xavier": 1.0}  # n Var W of a hidden layer
 def network(rule: str, *, seed: int) -> nn.Sequential:
     widths = [INPUTS, *[WIDTH] * HIDDEN, CLASSES]
     layers: list[nn.Module] = []
-    for i, (fan_in, fan_out) in enumerate(zip(widths[:-1], widths[1:], strict=True)):
+    for i, (fan_in, fan_out) in enumerate(pairwise(widths)):
         layer, bound = nn.Linear(fan_in, fan_out), RULES[rule](fan_in, fan_out)
         weight = draw(Uniform(-bound, bound), (fan_out, fan_in), seed=seed, name=f"{i}.weight")
         with torch.no_grad():
@@ -105,7 +106,7 @@ def test_back_propagated_gradient_shrinks_by_three_a_layer_under_the_heuristic(
             assert variances[i] / variances[i + 1] == pytest.approx(expected, rel=tolerance)
     shrinking = runs["heuristic"].gradient_variances()
     bound = (1 + 4 * math.sqrt(2 / WIDTH)) / 3
-    assert all(a < b * bound for a, b in zip(shrinking[:-1], shrinking[1:], strict=True))
+    assert all(a < b * bound for a, b in pairwise(shrinking))
     steady = runs["xavier"].gradient_variances()
     assert steady[-1] / steady[0] < 10
     assert shrinking[-1] / shrinking[0] > 3 ** (HIDDEN - 1)

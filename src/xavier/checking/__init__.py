@@ -76,7 +76,7 @@ def _framework(model: Any, file: str) -> Any:
 
 def _planned(model: Any, example: Any, recipe: str) -> tuple[Plan | None, tuple[Finding, ...]]:
     """Return the plan, or why there is none: a model may run and yet not be traced."""
-    from xavier.planning import plan
+    from xavier.planning import plan  # noqa: PLC0415 - loads much that a mere import need not
 
     try:
         return plan(model, example, recipe=recipe), ()

@@ -7,8 +7,18 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from xavier._types.signal import Finding, OpSignal, Severity, Signal, Verdict
-from xavier.checking import thresholds
-from xavier.checking.thresholds import E_FOLDS, FEWEST_OPS
+from xavier.checking.thresholds import (
+    BOUNDED,
+    E_FOLDS,
+    FALSE_ALARMS,
+    FEWEST_OPS,
+    LEAST_SPREAD,
+    SATURATED_SHARE,
+    TWIN_SHARE,
+    dead_share_bound,
+    depth_tolerance,
+    units,
+)
 
 _LOOKUPS = frozenset({"embedding", "embedding_bag", "lookup"})
 _UNDERFLOW = 1e-20  # of the largest gradient: float32 ends some 38 decades down, in its square
@@ -100,7 +110,7 @@ def _broken(signal: Signal, findings: Sequence[Finding]) -> Fault | None:
 def _asymmetric(signal: Signal, findings: Sequence[Finding]) -> Fault | None:
     texts = {f.path: f.message for f in findings if f.code == "constant"}
     for weight in signal.weights:
-        if weight.twins is not None and weight.twins >= thresholds.TWIN_SHARE:
+        if weight.twins is not None and weight.twins >= TWIN_SHARE:
             share = f"{weight.twins:.0%} of the units of {weight.name} {weight.shape}"
             text = f"{share} are copies in weight and gradient; no step can part them"
             texts.setdefault(weight.name, text)
@@ -115,11 +125,11 @@ def _dead(signal: Signal, findings: Sequence[Finding]) -> Fault | None:
     del findings
     ops = _contractions(signal)
     for op in ops:
-        bound = thresholds.dead_share_bound(op, ops=len(ops))
+        bound = dead_share_bound(op, ops=len(ops))
         if op.dead is not None and (op.dead > bound or _all_dead(op)):
             text = (
                 f"{op.dead:.0%} of the units after {op.op} are zero for every input, "
-                f"where a healthy layer of {thresholds.units(op)} has at most {min(bound, 1):.0%}"
+                f"where a healthy layer of {units(op)} has at most {min(bound, 1):.0%}"
             )
             return Fault(Verdict.DEAD, place(op), text)
     return _all_zero(signal, ops) or _cut(signal)
@@ -127,7 +137,7 @@ def _dead(signal: Signal, findings: Sequence[Finding]) -> Fault | None:
 
 def _all_dead(op: OpSignal) -> bool:
     # With n units, all of them dead by chance has probability 2**-n at most.
-    return op.dead == 1 and 2.0 ** -thresholds.units(op) < thresholds.FALSE_ALARMS
+    return op.dead == 1 and 2.0 ** -units(op) < FALSE_ALARMS
 
 
 def _all_zero(signal: Signal, ops: Sequence[OpSignal]) -> Fault | None:
@@ -182,12 +192,12 @@ def _exploding(signal: Signal, findings: Sequence[Finding]) -> Fault | None:
         return None
     base = max(op.rms for op in ops[:FEWEST_OPS])
     for i, op in enumerate(ops):
-        up = thresholds.depth_tolerance(ops[: i + 1])[1]
+        up = depth_tolerance(ops[: i + 1])[1]
         if base > 0 and op.rms > base * math.exp(E_FOLDS + up):
             text = _ratio_text("output RMS", op.rms, base, place(ops[0]), E_FOLDS + up)
             return Fault(Verdict.EXPLODING, place(op), text)
     for op, gradient, _, reference, tail in _backward(ops):
-        up = thresholds.depth_tolerance(tail)[1]
+        up = depth_tolerance(tail)[1]
         if gradient > reference * math.exp(E_FOLDS + up):
             text = _ratio_text("gradient RMS", gradient, reference, "the last ops", E_FOLDS + up)
             return Fault(Verdict.EXPLODING, place(op), text)
@@ -207,13 +217,13 @@ def _fading_forward(ops: Sequence[OpSignal]) -> Fault | None:
     base = max(op.rms for op in ops[:FEWEST_OPS])
     first = len(ops)
     for i in range(len(ops) - 1, -1, -1):
-        down = thresholds.depth_tolerance(ops[: i + 1])[0]
+        down = depth_tolerance(ops[: i + 1])[0]
         if not ops[i].rms < base * math.exp(-E_FOLDS - down):
             break
         first = i
     if len(ops) - first < FEWEST_OPS:
         return None
-    bound = -E_FOLDS - thresholds.depth_tolerance(ops[: first + 1])[0]
+    bound = -E_FOLDS - depth_tolerance(ops[: first + 1])[0]
     text = _ratio_text("output RMS", ops[first].rms, base, place(ops[0]), bound)
     return Fault(Verdict.VANISHING, place(ops[first]), text)
 
@@ -221,7 +231,7 @@ def _fading_forward(ops: Sequence[OpSignal]) -> Fault | None:
 def _fading_backward(ops: Sequence[OpSignal]) -> Fault | None:
     """No op up to one gets more than a trace of the gradient that the last ones have."""
     for op, _, most, reference, tail in _backward(ops):
-        down = thresholds.depth_tolerance(tail)[0]
+        down = depth_tolerance(tail)[0]
         if most < reference * math.exp(-E_FOLDS - down):
             least = min(g for _, g in _graded(ops))
             text = _ratio_text("gradient RMS", most, reference, "the last ops", -E_FOLDS - down)
@@ -262,11 +272,11 @@ def _collapsed(signal: Signal, findings: Sequence[Finding]) -> Fault | None:
     del findings
     spread = [(op, 1 - op.correlation) for op in signal.ops if op.correlation is not None]
     base = max((s for _, s in spread[:FEWEST_OPS]), default=0.0)
-    if base < thresholds.LEAST_SPREAD:
+    if base < LEAST_SPREAD:
         return None
     # The spread is a ratio of second moments: twice the log RMS, by chance as in its drift.
     bounds = [
-        base * math.exp(-E_FOLDS - 2 * thresholds.depth_tolerance([o for o, _ in spread[:i]])[0])
+        base * math.exp(-E_FOLDS - 2 * depth_tolerance([o for o, _ in spread[:i]])[0])
         for i in range(1, len(spread) + 1)
     ]
     alike = 0
@@ -286,11 +296,11 @@ def _collapsed(signal: Signal, findings: Sequence[Finding]) -> Fault | None:
 def _saturated(signal: Signal, findings: Sequence[Finding]) -> Fault | None:
     del findings
     for op in signal.ops:
-        share = op.saturation if op.activation in thresholds.BOUNDED else None
-        if share is not None and share > thresholds.SATURATED_SHARE:
+        share = op.saturation if op.activation in BOUNDED else None
+        if share is not None and share > SATURATED_SHARE:
             text = (
                 f"{share:.0%} of the inputs of {op.activation} lie where its slope is below "
-                f"5 % of the largest, expected at most {thresholds.SATURATED_SHARE:.0%} "
+                f"5 % of the largest, expected at most {SATURATED_SHARE:.0%} "
                 f"(their RMS is {op.rms:.3g})"
             )
             return Fault(Verdict.SATURATED, place(op), text)

@@ -15,6 +15,7 @@ _CHUNK = 1 << 20
 SAMPLE = 8192
 _INPUTS = 8
 _SATURATED = 0.05
+_PAIR = 2
 
 
 def unguarded(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -103,7 +104,7 @@ def correlation(tensor: torch.Tensor, *, inputs: int) -> float | None:
         tensor has no such axis or fewer than two rows that are not zero.
     """
     tensor = _plain(tensor)
-    if inputs < 2 or tensor.ndim < 2 or not tensor.numel() or tensor.shape[0] % inputs:
+    if inputs < _PAIR or tensor.ndim < _PAIR or not tensor.numel() or tensor.shape[0] % inputs:
         return None
     rows = tensor.reshape(inputs, -1)[:_INPUTS]
     step = max(1, -(-rows.shape[1] * rows.shape[0] // SAMPLE))
@@ -115,7 +116,7 @@ def correlation(tensor: torch.Tensor, *, inputs: int) -> float | None:
         picked = picked / np.linalg.norm(picked, axis=1, keepdims=True)
     picked = picked[np.isfinite(picked).all(axis=1)]
     count = len(picked)
-    if count < 2:
+    if count < _PAIR:
         return None
     gram = picked @ picked.T
     return float((gram.sum() - np.trace(gram)) / (count * (count - 1)))
@@ -184,7 +185,7 @@ def twins(weight: torch.Tensor, gradient: torch.Tensor) -> float:
 
 def _twins_along(weight: torch.Tensor, gradient: torch.Tensor, axis: int) -> float:
     rows = _plain(weight).movedim(axis, 0).flatten(1)
-    if len(rows) < 2:
+    if len(rows) < _PAIR:
         return 0.0
     slopes_ = _plain(gradient).movedim(axis, 0).flatten(1)
     # Cheap first: the corner elements of twins are equal.

@@ -15,127 +15,25 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch._C._functorch import is_functorch_wrapped_tensor
 from torch.nn.modules import module as _hooks
 from torch.nn.utils.parametrize import ParametrizationList
 from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakIdKeyDictionary
 
 from xavier.frameworks.torch import _moments
+from xavier.frameworks.torch._functions import (
+    ACTIVATIONS,
+    COMPOSITES,
+    LAYERS,
+    PASSING,
+    PRODUCTS,
+    SELECTIONS,
+    TABLES,
+    base,
+    common,
+)
 from xavier.frameworks.torch._moments import Moments
-
-_CONVOLUTIONS = {f"conv{t}{d}d" for t in ("", "_transpose") for d in (1, 2, 3)}
-_RECURRENT = {"lstm", "gru", "rnn_tanh", "rnn_relu"}
-_CELLS = {f"{name}_cell" for name in _RECURRENT}
-_TABLES = {"embedding", "embedding_bag"}
-# These take a weight by its place: they count even where no data are seen to enter.
-_LAYERS = {"linear", "bilinear", "_convolution", "convolution"} | _CONVOLUTIONS
-_LAYERS |= _RECURRENT | _CELLS | _TABLES
-# These multiply any two tensors: they count if a weight meets data.
-_PRODUCTS = {"matmul", "__matmul__", "__rmatmul__", "mm", "bmm", "mv", "addmm", "addbmm"}
-_PRODUCTS |= {"baddbmm", "addmv", "einsum", "tensordot", "inner", "linalg_multi_dot"}
-_PRODUCTS |= {"multi_dot", "chain_matmul", "_grouped_mm", "grouped_mm"}
-_SELECTIONS = {"__getitem__", "index_select", "take_along_dim", "gather"}
-_COMPOSITES = {"multi_head_attention_forward"}
-_ALIASES = {"__matmul__": "matmul", "__rmatmul__": "matmul", "linalg_multi_dot": "multi_dot"}
-
-_ACTIVATIONS = set(
-    [
-        "relu",
-        "relu6",
-        "leaky_relu",
-        "prelu",
-        "rrelu",
-        "elu",
-        "selu",
-        "celu",
-        "gelu",
-        "silu",
-        "mish",
-        "softplus",
-        "softsign",
-        "tanh",
-        "tanhshrink",
-        "hardtanh",
-        "hardsigmoid",
-        "hardswish",
-        "sigmoid",
-        "expit",
-        "logsigmoid",
-        "log_sigmoid",
-        "erf",
-        "sin",
-        "cos",
-        "sinc",
-        "atan",
-        "arctan",
-        "asinh",
-        "arcsinh",
-        "clamp",
-        "clamp_min",
-        "clip",
-        "softshrink",
-        "hardshrink",
-        "threshold",
-    ]
-)
-_CANONICAL = {"expit": "sigmoid", "log_sigmoid": "logsigmoid", "arctan": "atan"}
-_CANONICAL |= {"arcsinh": "asinh", "sin": "sine", "cos": "cosine"}
-# What lies between a weight and its activation without being one.
-_PASSING = set(
-    [
-        "view",
-        "reshape",
-        "view_as",
-        "reshape_as",
-        "transpose",
-        "permute",
-        "t",
-        "adjoint",
-        "swapaxes",
-        "movedim",
-        "flatten",
-        "unflatten",
-        "contiguous",
-        "squeeze",
-        "unsqueeze",
-        "chunk",
-        "split",
-        "unbind",
-        "__getitem__",
-        "narrow",
-        "to",
-        "type_as",
-        "float",
-        "half",
-        "bfloat16",
-        "double",
-        "clone",
-        "expand",
-        "batch_norm",
-        "layer_norm",
-        "group_norm",
-        "instance_norm",
-        "rms_norm",
-        "dropout",
-        "dropout1d",
-        "dropout2d",
-        "dropout3d",
-        "alpha_dropout",
-        "add",
-        "__add__",
-        "__radd__",
-        "__iadd__",
-        "sub",
-        "__sub__",
-        "mul",
-        "__mul__",
-        "__rmul__",
-        "div",
-        "__truediv__",
-        "pad",
-        "masked_fill",
-    ]
-)
 
 
 @dataclass(slots=True)
@@ -224,7 +122,7 @@ class Observer(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         name = getattr(func, "__name__", "")
-        if name in _COMPOSITES and isinstance(func, _FUNCTION):
+        if name in COMPOSITES and isinstance(func, _FUNCTION):
             with self:
                 return _without_dispatch(func)(*args, **kwargs)
         inputs = list(tensors_in((args, kwargs)))
@@ -245,8 +143,8 @@ class Observer(TorchFunctionMode):
         if self._holds_weight(name, args, weights, data=data) and outputs:
             self._record(name, weights, outputs[0])
             self._keep_for_jacobian(name, inputs, outputs[0])
-            data = data or name in _SELECTIONS
-        elif base(name) in _PASSING:
+            data = data or name in SELECTIONS
+        elif base(name) in PASSING:
             self._pass_on(inputs, outputs)
         if name == "__setitem__" or (base(name) != name and not name.startswith("__")):
             outputs.append(inputs[0])
@@ -261,7 +159,7 @@ class Observer(TorchFunctionMode):
         found: dict[str, None] = {}
         for tensor in tensors:
             if tensor not in self._data:
-                found |= dict.fromkeys(self._names.get(tensor, ()))
+                found |= dict.fromkeys(self._names.get(tensor) or ())
         return tuple(found)
 
     def _is_data(self, tensor: torch.Tensor) -> bool:
@@ -273,12 +171,12 @@ class Observer(TorchFunctionMode):
     ) -> bool:
         if not weights or any(isinstance(m, ParametrizationList) for m in self._stack):
             return False
-        if name in _LAYERS:
+        if name in LAYERS:
             return True
-        if name in _PRODUCTS:
+        if name in PRODUCTS:
             return data
         table = args[0] if args else None
-        if name not in _SELECTIONS or not data or not isinstance(table, torch.Tensor):
+        if name not in SELECTIONS or not data or not isinstance(table, torch.Tensor):
             return False
         # Of three axes and more it is the choice of an expert's matrix, and no lookup.
         return bool(self._weights([table])) and table.ndim <= 2  # noqa: PLR2004
@@ -287,10 +185,10 @@ class Observer(TorchFunctionMode):
         if not (output.is_floating_point() or output.is_complex()) or not _readable(output):
             self.notes.append(f"{self._path()}: the output of {name} could not be read")
             return
-        lookup = name in _TABLES or name in _SELECTIONS
+        lookup = name in TABLES or name in SELECTIONS
         op = Op(
             index=len(self.ops),
-            name="lookup" if name in _SELECTIONS else _ALIASES.get(name, name),
+            name="lookup" if name in SELECTIONS else common(name),
             path=self._path(),
             weights=weights,
             shape=tuple(output.shape),
@@ -328,7 +226,7 @@ class Observer(TorchFunctionMode):
         self, name: str, inputs: list[torch.Tensor]
     ) -> tuple[Op, torch.Tensor] | None:
         """Return the op that the activation follows and a sample, before it is overwritten."""
-        if base(name) not in _ACTIVATIONS or not inputs:
+        if base(name) not in ACTIVATIONS or not inputs:
             return None
         op = self._follows.get(inputs[0])
         if op is None or op.activation or not inputs[0].is_floating_point():
@@ -345,7 +243,7 @@ class Observer(TorchFunctionMode):
     ) -> None:
         op, at = before
         name = base(getattr(func, "__name__", ""))
-        op.activation = _CANONICAL.get(name, name)
+        op.activation = common(name)
         if not isinstance(result, torch.Tensor) or name == "prelu":
             return
         rest = args[1:]
@@ -377,12 +275,7 @@ def _keep_gradient(op: Op, gradient: torch.Tensor) -> None:
 
 
 def _readable(tensor: torch.Tensor) -> bool:
-    return not torch._C._functorch.is_functorch_wrapped_tensor(tensor) and not tensor.is_meta
-
-
-def base(name: str) -> str:
-    """Return an operator's name without the underscore of its in-place form."""
-    return name if name.startswith("__") else name.rstrip("_")
+    return not is_functorch_wrapped_tensor(tensor) and not tensor.is_meta
 
 
 def tensors_in(value: Any) -> Iterator[torch.Tensor]:

@@ -134,7 +134,7 @@ def _address(tensor: torch.Tensor) -> int:
         return 0
 
 
-def _module_state(model: nn.Module, tensors: _Tensors) -> Iterator[Callable[[], None]]:
+def _module_state(model: nn.Module, tensors: _Tensors) -> Iterator[Callable[[], Any]]:
     """Yield what puts back the model's attributes and parameters; guard its tensors."""
     seen: set[int] = set()
     for module in model.modules():
@@ -177,7 +177,7 @@ def _restore_parameter(
         parameter.grad = grad
 
 
-def _attributes(value: Any, tensors: _Tensors, seen: set[int]) -> Iterator[Callable[[], None]]:
+def _attributes(value: Any, tensors: _Tensors, seen: set[int]) -> Iterator[Callable[[], Any]]:
     """Yield what restores a plain container and, inside it, containers and generators."""
     if id(value) in seen:
         return
@@ -212,7 +212,7 @@ def _is(left: object, right: object) -> bool:
     return left is right
 
 
-def _process_state() -> Iterator[Callable[[], None]]:
+def _process_state() -> Iterator[Callable[[], Any]]:
     """Yield what puts back the generators, the global hooks and the framework's flags."""
     for name, value in vars(_module_globals).items():
         if name.startswith("_global_") and isinstance(value, dict):

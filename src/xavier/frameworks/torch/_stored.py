@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 from torch.nn.utils import parametrize
+
 from xavier.frameworks.torch.names import canonical
 
 
@@ -53,7 +54,7 @@ def stored(model: nn.Module) -> Iterator[Stored]:
             yield Stored(canonical(name), "buffer", _array(buffer), frozen=True)
     for path, module in model.named_modules():
         if parametrize.is_parametrized(module):
-            for tensor_name in module.parametrizations:
+            for tensor_name in _parametrized_names(module):
                 with torch.no_grad():
                     value = getattr(module, tensor_name)
                 name = canonical(f"{path}.{tensor_name}" if path else tensor_name)
@@ -85,6 +86,11 @@ def unregistered(model: nn.Module) -> Iterator[tuple[str, str]]:
                     yield where, "stale"
             elif value.requires_grad and value.is_leaf:
                 yield where, "plain"
+
+
+def _parametrized_names(module: nn.Module) -> list[str]:
+    held = module.parametrizations
+    return [name for name, _ in held.named_children()] if isinstance(held, nn.Module) else []
 
 
 def _parts_of_parametrizations(model: nn.Module) -> set[int]:

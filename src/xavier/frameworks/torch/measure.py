@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
-from xavier.frameworks.torch.names import canonical
 
 from xavier._errors import TraceError
 from xavier._types.signal import OpSignal, Signal, WeightSignal
@@ -19,6 +18,7 @@ from xavier.frameworks.torch._objective import Loss, ends_of, objective_of
 from xavier.frameworks.torch._observe import Observer, Op, Scene, tensors_in
 from xavier.frameworks.torch._restore import unchanged
 from xavier.frameworks.torch.jacobian import singular_means
+from xavier.frameworks.torch.names import canonical
 
 _LOOKUPS = ("embedding", "embedding_bag", "lookup")
 
