@@ -94,7 +94,7 @@ def mean(law: Law, shape: Sequence[int] | None = None) -> float:
             raise _not_a_law(law)
 
 
-def std(law: Law, shape: Sequence[int] | None = None) -> float:
+def std(law: Law, shape: Sequence[int] | None = None) -> float:  # noqa: PLR0911 - one for each law
     """Return the standard deviation of a weight's elements under `law`.
 
     For the laws that draw whole matrices it is the spread over the elements: an element of
@@ -162,7 +162,7 @@ def second_moment(law: Law, shape: Sequence[int] | None = None) -> float:
     return mean(law, shape) ** 2 + std(law, shape) ** 2
 
 
-def support(law: Law) -> tuple[float, float]:
+def support(law: Law) -> tuple[float, float]:  # noqa: PLR0911 - one for each law
     """Return the smallest interval that holds every value `law` can give.
 
     Args:
@@ -222,15 +222,19 @@ def parent_std(law: TruncatedNormal) -> float:
     return law.std * _reach(law.cut) / law.cut
 
 
+_SERIES_ENDS = 3.0
+"""From here on the closed form has all its digits."""
+
+
 @cache
 def _reach(cut: float) -> float:
     """Return half the width of a truncated normal law whose own std is 1.
 
-    Below 3 the share of variance kept is summed as a series of positive terms, from
+    Below `_SERIES_ENDS` the share of variance kept is summed as a series of positive terms, from
     `erf(c / sqrt(2)) / (2 c pdf(c)) = sum(c**(2 n) / (2 n + 1)!!)`: the closed form loses
     all its digits as `c` goes to 0, where the law becomes uniform.
     """
-    if cut >= 3:
+    if cut >= _SERIES_ENDS:
         density = math.exp(-cut * cut / 2) / math.sqrt(2 * math.pi)
         return cut / math.sqrt(1 - 2 * cut * density / math.erf(cut / math.sqrt(2)))
     term, total, order = 1 / 3, 0.0, 3

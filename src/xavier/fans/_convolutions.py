@@ -9,7 +9,7 @@ from xavier.fans._frameworks import Convention, count_stored
 from xavier.fans._sizes import Sizes, each, require_groups, volumes, whole
 
 
-def conv(
+def conv(  # noqa: PLR0913 - as many as the layer itself has
     c_in: int,
     c_out: int,
     kernel: Sizes,
@@ -62,7 +62,7 @@ def conv(
     return count_stored(stored, convention)
 
 
-def conv_transpose(
+def conv_transpose(  # noqa: PLR0913 - as above
     c_in: int,
     c_out: int,
     kernel: Sizes,

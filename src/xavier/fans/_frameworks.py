@@ -12,6 +12,9 @@ from xavier._types.fans import Fans
 Convention = Literal["xavier", "torch", "keras", "jax"]
 """Whose count: ours, by use, or that of a framework's initializers, by stored shape."""
 
+LEAST_AXES = 2
+"""A weight with fewer axes has no input and output to tell apart."""
+
 CONVENTIONS: tuple[Convention, ...] = ("xavier", "torch", "keras", "jax")
 
 
@@ -43,7 +46,7 @@ def torch_fans(shape: Sequence[int]) -> Fans:
     Reference:
         PyTorch, `torch.nn.init._calculate_fan_in_and_fan_out`.
     """
-    if len(shape) < 2:
+    if len(shape) < LEAST_AXES:
         raise ShapeError(f"shape {tuple(shape)} has no fans in torch, expected at least 2 axes")
     volume = math.prod(shape[2:])
     return Fans(float(shape[1] * volume), float(shape[0] * volume))
@@ -61,7 +64,7 @@ def keras_fans(shape: Sequence[int]) -> Fans:
     Reference:
         Keras 3, `keras.initializers`, `compute_fans`.
     """
-    if len(shape) < 2:
+    if len(shape) < LEAST_AXES:
         size = float(math.prod(shape))
         return Fans(size, size)
     volume = math.prod(shape[:-2])
@@ -92,7 +95,7 @@ def jax_fans(
     Reference:
         JAX, `jax.nn.initializers`, `_compute_fans`.
     """
-    if len(shape) < 2 or 0 in shape:
+    if len(shape) < LEAST_AXES or 0 in shape:
         expected = "at least 2 axes of positive size"
         raise ShapeError(f"shape {tuple(shape)} has no fans in jax, expected {expected}")
     inputs, outputs, batch = (_volume(shape, axis) for axis in (in_axis, out_axis, batch_axis))

@@ -61,7 +61,12 @@ def embedding(rows: int, width: int, *, bag: int = 1, convention: Convention = "
 
 
 def recurrent(
-    input_size: int, hidden_size: int, *, gates: int = 1, convention: Convention = "xavier"
+    input_size: int,
+    hidden_size: int,
+    *,
+    projection: int | None = None,
+    gates: int = 1,
+    convention: Convention = "xavier",
 ) -> tuple[Fans, Fans]:
     """Count the fans of one gate's two weights in an RNN, GRU or LSTM.
 
@@ -72,7 +77,8 @@ def recurrent(
     Args:
         input_size: Elements of the input x; with a bidirectional layer below, of both its
             directions.
-        hidden_size: Elements of the state that comes back: the projected one, if any.
+        hidden_size: Elements of one gate.
+        projection: Elements of the state h, where an LSTM projects it to another size.
         gates: Blocks packed into each stored weight: 1 for an RNN, 3 for a GRU, 4 for an
             LSTM. Only the frameworks' counts depend on it.
         convention: Whose count. Each framework takes the two weights apart; PyTorch and
@@ -94,14 +100,16 @@ def recurrent(
         `r = sigmoid(N(0, 1))`, is part of the power that feeds `W_hn`. Left out, the
         candidate's variance is `(input_size + 0.29 hidden_size) / (input_size + hidden_size)`.
     """
-    require_positive(input_size=input_size, hidden_size=hidden_size, gates=gates)
+    state = hidden_size if projection is None else projection
+    sizes = {"input_size": input_size, "hidden_size": hidden_size, "projection": state}
+    require_positive(**sizes, gates=gates)
     if convention == "xavier":
-        both = Fans(float(input_size + hidden_size), float(hidden_size))
+        both = Fans(float(input_size + state), float(hidden_size))
         return both, both
     stored = hidden_size if convention == "jax" else hidden_size * gates
     return (
         dense(input_size, stored, convention=convention),
-        dense(hidden_size, stored, convention=convention),
+        dense(state, stored, convention=convention),
     )
 
 

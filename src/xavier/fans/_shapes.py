@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from xavier._errors import ShapeError
 from xavier._types.fans import Fans
 from xavier.fans._convolutions import conv, conv_transpose
-from xavier.fans._frameworks import Convention, count_stored
+from xavier.fans._frameworks import LEAST_AXES, Convention, count_stored
 from xavier.fans._layers import dense
 from xavier.fans._sizes import Sizes
 
@@ -50,7 +50,7 @@ def of_shape(
     """
     if convention != "xavier":
         return count_stored(shape, convention)
-    if len(shape) < 2:
+    if len(shape) < LEAST_AXES:
         raise ShapeError(f"shape {tuple(shape)} has no fans, expected at least 2 axes")
     first, second, *kernel = shape
     if not kernel:

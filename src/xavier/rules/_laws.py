@@ -97,7 +97,7 @@ class Fixed(Rule):
 
     to: Law
 
-    def law(self, facts: Facts) -> Law:  # noqa: ARG002 - every rule has one form
+    def law(self, facts: Facts) -> Law:
         """Return the law, whatever the facts."""
         return laws.round_law(self.to)
 
@@ -123,7 +123,7 @@ class RandomNormal(Rule):
 
     std: float = 0.01
 
-    def law(self, facts: Facts) -> Law:  # noqa: ARG002 - as above
+    def law(self, facts: Facts) -> Law:
         """Return the normal law."""
         return laws.round_law(laws.Normal(0.0, self.std))
 
