@@ -75,6 +75,8 @@ _HALVES = ("int16", "uint16")
 
 
 def _name(dtype: Any) -> str:
+    if dtype is None:
+        return "None"
     try:
         return np.dtype(dtype).name
     except TypeError:

@@ -173,9 +173,10 @@ class _Job:
         ]
         for helper in helpers:
             helper.start()
-        queue.drain(draw, words, self.form)
-        for helper in helpers:
-            helper.join()
+        try:
+            queue.drain(draw, words, self.form)
+        finally:
+            queue.join(helpers)
         queue.raise_failure()
 
 
@@ -199,6 +200,16 @@ class _Queue:
     def _next(self) -> Piece | None:
         with self._lock:
             return None if self._failure else next(self._pieces, None)
+
+    def join(self, helpers: list[Thread]) -> None:
+        """Wait for the other threads; an interrupt of the wait stops them first."""
+        try:
+            for helper in helpers:
+                helper.join()
+        except BaseException as error:
+            self._failure = self._failure or error
+            for helper in helpers:
+                helper.join()
 
     def raise_failure(self) -> None:
         """Raise what a thread ended with."""

@@ -22,13 +22,16 @@ def whole(law: Law, shape: tuple[int, ...], *, key: Key, working: np.dtype[Any])
     """Return a weight of a law that is not elementwise, in the working precision.
 
     Raises:
-        LawError: If it is no law of `xavier`.
+        LawError: If it is no law of `xavier`, or its gain is beyond the range.
         ShapeError: If the law has no weight of this shape.
     """
     make = _MAKERS.get(type(law))
     if make is None:
         raise LawError(f"{law!r} is no law that can be drawn, expected one of xavier's")
-    return make(law, shape, key, working).astype(working, copy=False)
+    weight = make(law, shape, key, working).astype(working, copy=False)
+    if not np.isfinite(weight).all():
+        raise LawError(f"{law!r} reaches beyond the range of {working}")
+    return weight
 
 
 def _orthogonal(law: Orthogonal, shape: tuple[int, ...], key: Key, working: np.dtype[Any]) -> F64:

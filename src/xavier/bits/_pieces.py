@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from xavier._errors import ShapeError
 
 Array = NDArray[Any]
-PIECE = 1 << 16  # elements; the temporaries of one piece stay in a core's cache
+PIECE = 1 << 18  # elements; fewer, and threads wait for the interpreter more than they draw
 _LONG_RUN = 1 << 12  # a run worth a piece of its own
 
 

@@ -1,0 +1,466 @@
+"""The stream of bits: its definition, its invariances, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import platform
+import random
+import tracemalloc
+from contextlib import contextmanager
+from ctypes import CDLL
+from typing import Any
+
+import golden_bits
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import basic_indices
+
+from xavier._errors import DtypeError, LawError, ShapeError, XavierError
+from xavier._types.laws import (
+    Constant,
+    Identity,
+    Law,
+    Normal,
+    Orthogonal,
+    Sparse,
+    TruncatedNormal,
+    Uniform,
+)
+from xavier.bits import DTYPES, Key, StreamError, _fill, draw, fill, fill_region
+from xavier.bits._environment import is_standard, standard_environment
+from xavier.bits._threefry import threefry
+
+KEY = Key(7, "layers.0.weight")
+LAWS = [
+    Uniform(-1.0, 1.0),
+    Normal(0.0, 1.0),
+    TruncatedNormal(0.0, 1.0),
+    TruncatedNormal(0.0, 1.0, cut=4.0),
+    Sparse(0.5, 1.0),
+    Constant(0.25),
+]
+laws = st.sampled_from(LAWS)
+dtypes = st.sampled_from(DTYPES)
+starts = st.integers(0, 2**64 - 10_000)
+few = settings(max_examples=40, deadline=None, derandomize=True)
+
+
+def storage(dtype: str) -> str:
+    return "uint16" if dtype == "bfloat16" else dtype
+
+
+def stream(law: Law, count: int, *, dtype: str = "float32", **where: Any) -> np.ndarray[Any, Any]:
+    out = np.empty(count, storage(dtype))
+    fill(out, law, dtype=dtype, **({"key": KEY} | where))
+    return out
+
+
+# The definition
+
+
+@pytest.mark.parametrize(
+    ("counter", "key", "expected"),
+    [
+        ([0] * 4, [0] * 4, "9c6ca96a e17eae66 fc10ecd4 5256a7d8"),
+        ([0xFFFFFFFF] * 4, [0xFFFFFFFF] * 4, "2a881696 57012287 f6c7446e a16a6732"),
+        (
+            [0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344],
+            [0xA4093822, 0x299F31D0, 0x082EFA98, 0xEC4E6C89],
+            "59cd1dbb b8879579 86b5d00c ac8b6d84",
+        ),
+    ],
+)
+def test_the_generator_gives_its_authors_vectors(
+    counter: list[int], key: list[int], expected: str
+) -> None:
+    a, b, c, d = (np.full(3, word, np.uint32) for word in counter)
+    words = threefry((a, b, c, d), (key[0], key[1], key[2], key[3]))
+    assert [f"{int(word):08x}" for word in words[:, 2]] == expected.split()
+
+
+def plain_threefry(counter: list[int], key: tuple[int, ...]) -> list[int]:
+    """Threefry-4x32-20 on Python integers, written apart from the package."""
+    rotations = [10, 26, 11, 21, 13, 27, 23, 5, 6, 20, 17, 11, 25, 10, 18, 20]
+    ks = [*key, 0x1BD11BDA ^ key[0] ^ key[1] ^ key[2] ^ key[3]]
+    x = [(c + k) % 2**32 for c, k in zip(counter, key, strict=True)]
+    for r in range(20):
+        for half, (a, b) in enumerate(((0, 1), (2, 3)) if r % 2 == 0 else ((0, 3), (2, 1))):
+            n = rotations[2 * (r % 8) + half]
+            x[a] = (x[a] + x[b]) % 2**32
+            x[b] = ((x[b] << n | x[b] >> (32 - n)) % 2**32) ^ x[a]
+        if r % 4 == 3:
+            s = r // 4 + 1
+            x = [(v + ks[(s + w) % 5] + (s if w == 3 else 0)) % 2**32 for w, v in enumerate(x)]
+    return x
+
+
+@few
+@given(st.integers(0, 2**64 - 1), st.sampled_from(["float32", "float64"]))
+def test_an_element_comes_from_the_words_that_the_map_gives_its_index(i: int, dtype: str) -> None:
+    block, place = divmod(i, 64)
+    group, lane = divmod(place, 16)
+    if dtype == "float32":
+        counter = 16 * block + lane
+        words = plain_threefry([counter % 2**32, counter >> 32, 0, 0], KEY.words)
+        u = (words[group] >> 8) / 2**24
+    else:
+        counter = 32 * block + 16 * (group // 2) + lane
+        words = plain_threefry([counter % 2**32, counter >> 32, 1, 0], KEY.words)
+        high, low = words[2 * (group % 2) :][:2]
+        u = ((high << 32 | low) >> 11) / 2**53
+    assert stream(Uniform(0.0, 1.0), 1, start=i, dtype=dtype)[0] == u
+
+
+def test_the_key_is_the_hash_of_version_seed_and_normalized_name() -> None:
+    import hashlib
+
+    data = b"xavier.stream.1\0" + (-5).to_bytes(8, "little", signed=True) + "é".encode()
+    words = np.frombuffer(hashlib.blake2b(data, digest_size=16).digest(), "<u4").tolist()
+    assert list(Key(-5, "e\u0301").words) == words
+    assert Key(np.int64(3), "a") == Key(3, "a")  # pyright: ignore[reportArgumentType]
+
+
+def test_the_stream_is_the_pinned_one() -> None:
+    pinned = json.loads(golden_bits.PATH.read_text())
+    drawn = golden_bits.table()
+    assert drawn.keys() == pinned.keys()
+    assert [name for name in drawn if drawn[name] != pinned[name]] == []
+
+
+# Invariances
+
+
+@few
+@given(laws, dtypes, starts, st.integers(0, 300), st.integers(0, 200))
+def test_where_a_fill_starts_and_ends_changes_no_element(
+    law: Law, dtype: str, start: int, skip: int, count: int
+) -> None:
+    whole = stream(law, skip + count, start=start, dtype=dtype)
+    part = stream(law, count, start=start + skip, dtype=dtype)
+    np.testing.assert_array_equal(whole[skip:], part)
+
+
+@few
+@given(
+    laws,
+    dtypes,
+    st.tuples(*[st.integers(0, 9)] * 3).flatmap(
+        lambda shape: st.tuples(st.just(shape), basic_indices(shape, allow_newaxis=False))
+    ),
+)
+def test_a_part_has_the_values_that_it_has_in_the_whole(
+    law: Law, dtype: str, case: tuple[tuple[int, ...], Any]
+) -> None:
+    shape, index = case
+    whole = draw(law, shape, seed=1, name="w", dtype=dtype)
+    part = draw(law, shape, seed=1, name="w", dtype=dtype, index=index)
+    expected = np.asarray(whole[index])
+    assert part.shape == expected.shape
+    np.testing.assert_array_equal(part, expected)
+
+
+@pytest.mark.parametrize("pieces", [64, 192, 1000])
+@pytest.mark.parametrize("dtype", ["float64", "bfloat16"])
+def test_pieces_and_threads_change_no_bit(
+    pieces: int, dtype: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import xavier.bits._pieces as module
+
+    index = (slice(3, 60), slice(None, None, -3))
+    shape = (70, 201)
+    once = stream(LAWS[1], 7000, start=55, dtype=dtype)
+    shard = draw(LAWS[1], shape, seed=0, name="w", dtype=dtype, index=index)
+    monkeypatch.setattr(module, "PIECE", pieces)
+    monkeypatch.setattr(module, "_LONG_RUN", 50)
+    monkeypatch.setattr(_fill, "PIECE", pieces)
+    for threads in (1, 3):
+        again = stream(LAWS[1], 7000, start=55, dtype=dtype, threads=threads)
+        np.testing.assert_array_equal(once, again)
+    cut = draw(LAWS[1], shape, seed=0, name="w", dtype=dtype, index=index)
+    np.testing.assert_array_equal(shard, cut)
+    wide = draw(LAWS[1], shape, seed=0, name="w", dtype=dtype, index=(..., slice(10, 190)))
+    np.testing.assert_array_equal(
+        draw(LAWS[1], shape, seed=0, name="w", dtype=dtype)[:, 10:190], wide
+    )
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_layout_of_the_destination_changes_no_element(
+    dtype: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import xavier.bits._pieces as module
+
+    monkeypatch.setattr(module, "PIECE", 128)
+    shape = (6, 7, 40)
+    plain = stream(LAWS[1], 6 * 7 * 40, dtype=dtype).reshape(shape)
+    base = np.zeros((14, 40, 6), storage(dtype))
+    swapped = np.empty(shape, np.dtype(storage(dtype)).newbyteorder(">"))
+    views = [base[::2].transpose(2, 0, 1), np.empty(shape, storage(dtype))[::-1, :, ::-1]]
+    for out in (*views, swapped):
+        fill(out, LAWS[1], key=KEY, dtype=dtype)
+        np.testing.assert_array_equal(out, plain)
+    assert not base[1::2].any()
+
+
+@pytest.mark.parametrize("law", LAWS)
+def test_half_precision_is_float32_rounded_to_nearest_even(law: Law) -> None:
+    single = torch.from_numpy(stream(law, 20_000))
+    half = torch.from_numpy(stream(law, 20_000, dtype="float16"))
+    brain = torch.empty(20_000, dtype=torch.bfloat16)
+    fill(brain.view(torch.int16).numpy(), law, key=KEY, dtype="bfloat16")
+    assert torch.equal(half, single.half())
+    assert torch.equal(brain, single.bfloat16())
+
+
+def test_float16_beyond_its_range_is_infinite() -> None:
+    assert stream(Constant(1e6), 2, dtype="float16").tolist() == [np.inf, np.inf]
+
+
+def test_streams_of_other_keys_have_nothing_in_common() -> None:
+    one = stream(LAWS[0], 4096)
+    for key in (Key(8, KEY.name), Key(7, "layers.1.weight"), Key(7, "")):
+        assert (one == stream(LAWS[0], 4096, key=key)).sum() <= 2  # expected: 4096 / 2**24
+
+
+def test_an_empty_destination_and_a_single_element_are_filled() -> None:
+    fill(np.empty((3, 0)), LAWS[1], key=KEY)
+    fill(np.empty(0), LAWS[1], key=KEY, start=2**64)
+    scalar = np.empty((), np.float32)
+    fill(scalar, LAWS[1], key=KEY, start=9)
+    assert scalar == stream(LAWS[1], 10)[9]
+    assert draw(LAWS[1], (0, 4), seed=0, name="w").shape == (0, 4)
+    assert draw(LAWS[1], (), seed=0, name="w").shape == ()
+
+
+def test_no_random_state_is_touched() -> None:
+    before = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state()  # type: ignore[index]
+    draw(Normal(0.0, 1.0), (10, 10), seed=0, name="w")
+    draw(Orthogonal(), (10, 10), seed=0, name="w")
+    assert random.getstate() == before[0]
+    assert np.random.get_state()[1].tolist() == before[1]  # type: ignore[index]
+    assert torch.equal(torch.get_rng_state(), before[2])
+
+
+# The floating-point environment
+
+
+@contextmanager
+def flushed_denormals() -> Any:
+    if not torch.set_flush_denormal(True):
+        pytest.skip("this processor cannot flush denormals")
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
+
+
+@contextmanager
+def rounding(mode: int) -> Any:
+    library = CDLL(None)
+    before = library.fegetround()
+    assert library.fesetround(mode) == 0
+    try:
+        yield
+    finally:
+        library.fesetround(before)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_thread_that_flushes_denormals_gets_the_same_bits(threads: int) -> None:
+    law, count = Uniform(-1e-39, 1e-39), 1 << 19
+    plain = stream(law, count)
+    assert (plain != 0).all()
+    with flushed_denormals():
+        assert not is_standard()
+        flushed = stream(law, count, threads=threads)
+        assert not is_standard()
+    assert is_standard()
+    np.testing.assert_array_equal(plain.view(np.uint32), flushed.view(np.uint32))
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the modes' numbers are x86's")
+@pytest.mark.parametrize("mode", [0x400, 0x800, 0xC00])
+def test_a_thread_that_rounds_otherwise_gets_the_same_bits(mode: int) -> None:
+    plain = [stream(law, 1000) for law in LAWS]
+    with rounding(mode):
+        assert not is_standard()
+        drawn = [stream(law, 1000) for law in LAWS]
+        assert not is_standard()
+    assert is_standard()
+    for one, other in zip(plain, drawn, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_without_the_c_library_another_environment_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("xavier.bits._environment._LIBRARY", (None, None))
+    with standard_environment():
+        pass
+    with (
+        flushed_denormals(),
+        pytest.raises(XavierError, match="flushes denormals"),
+        standard_environment(),
+    ):
+        pass
+
+
+# What it costs
+
+
+def blocks_drawn(
+    monkeypatch: pytest.MonkeyPatch, law: Law, shape: tuple[int, ...], index: Any
+) -> int:
+    """Return how many blocks the draw of a part computes."""
+    count = 0
+    make = _fill.sampler
+
+    def counting(law: Law, precision: Any) -> Any:
+        inner = make(law, precision)
+
+        def sample(key: Any, blocks: Any) -> Any:
+            nonlocal count
+            count += len(blocks)
+            return inner(key, blocks)
+
+        return sample
+
+    monkeypatch.setattr(_fill, "sampler", counting)
+    draw(law, shape, seed=0, name="w", index=index)
+    monkeypatch.undo()
+    return count
+
+
+def test_a_part_costs_its_own_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    law, shape = LAWS[0], (512, 1000)
+    rows = blocks_drawn(monkeypatch, law, shape, (slice(100, 200),))
+    assert rows <= 100 * 1000 / 64 + 2
+    columns = blocks_drawn(monkeypatch, law, shape, (slice(None), slice(8, 24)))
+    assert columns <= 2 * 512  # a run of 16 touches at most two blocks
+    assert blocks_drawn(monkeypatch, law, (5000, 5000), (slice(None), slice(100, 4300))) <= (
+        5000 * (4200 / 64 + 2)
+    )
+
+
+def test_a_fill_needs_no_copy_of_its_destination() -> None:
+    out = np.empty((1 << 12, 1 << 12), np.float32).T
+    tracemalloc.start()
+    fill(out, LAWS[0], key=KEY, threads=1)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < out.nbytes / 4
+
+
+# What it refuses
+
+
+@pytest.mark.parametrize(
+    ("seed", "name", "message"),
+    [
+        (2**63, "w", r"seed is 9223372036854775808, expected an integer in \[-2\*\*63"),
+        (-(2**63) - 1, "w", r"seed is -9223372036854775809"),
+        (1.0, "w", r"seed is 1\.0, expected an integer"),
+        (True, "w", "seed is True"),
+        (0, 3, "name is 3, expected a string"),
+        (0, "\ud800", "is no valid Unicode text"),
+    ],
+)
+def test_impossible_keys_are_refused(seed: Any, name: Any, message: str) -> None:
+    with pytest.raises(StreamError, match=message):
+        Key(seed, name)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"start": -1}, StreamError, "start is -1 for 4 elements"),
+        ({"start": 2**64 - 3}, StreamError, r"expected a range within \[0, 2\*\*64\)"),
+        ({"start": 0.5}, StreamError, r"start is 0\.5, expected an integer"),
+        ({"threads": 0}, StreamError, "threads is 0, expected a positive integer"),
+        ({"key": 3}, StreamError, "key is 3, expected an xavier.Key"),
+        ({"law": Orthogonal()}, LawError, "needs its whole matrix.*\nHint: draw it with"),
+        ({"law": Law()}, LawError, "is no law that can be drawn"),
+        ({"law": "normal"}, LawError, "'normal' is no law that can be drawn"),
+        ({"law": Normal(0.0, 1e38)}, LawError, "reaches beyond the range of float32"),
+        ({"law": Uniform(-3e38, 3e38)}, LawError, "reaches beyond the range of float32"),
+        ({"law": TruncatedNormal(1e300, 1.0)}, LawError, "beyond the range of float32"),
+        ({"law": Constant(1e39)}, LawError, "reaches beyond the range of float32"),
+        ({"out": [0.0]}, ShapeError, "the destination is a list, expected a NumPy array"),
+        ({"out": np.zeros(3, np.int16)}, DtypeError, "dtype is int16.*\nHint: .*bfloat16"),
+        ({"out": np.zeros(3, np.complex64)}, DtypeError, "dtype is complex64"),
+        ({"dtype": "float64"}, DtypeError, "the destination is float32, expected float64"),
+        ({"dtype": "bfloat16"}, DtypeError, "the destination is float32, expected bfloat16"),
+        ({"dtype": "float8"}, DtypeError, "dtype is float8, expected one of float64, float32"),
+        ({"out": np.broadcast_to(np.zeros(1), 3)}, ShapeError, "read-only"),
+        (
+            {"out": np.lib.stride_tricks.as_strided(np.zeros(4), (3, 2), (8, 8))},
+            ShapeError,
+            r"\(3, 2\) with strides \(8, 8\) has several elements at one address",
+        ),
+    ],
+)
+def test_impossible_fills_are_refused(
+    changes: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    given = {"out": np.zeros(4, np.float32), "law": Normal(0.0, 1.0), "key": KEY} | changes
+    with pytest.raises(error, match=message):
+        fill(given.pop("out"), given.pop("law"), **given)
+
+
+def test_strides_that_interleave_without_meeting_are_filled() -> None:
+    out = np.lib.stride_tricks.as_strided(np.zeros(6), (2, 2), (24, 16))
+    fill(out, LAWS[1], key=KEY)
+    np.testing.assert_array_equal(out.ravel(), stream(LAWS[1], 4, dtype="float64"))
+
+
+@pytest.mark.parametrize(
+    ("index", "message"),
+    [
+        ((5,), "index 5 is outside axis 0 of size 4"),
+        ((0, -6), "index -6 is outside axis 1 of size 5"),
+        ((0, 0, 0), r"does not fit the shape \(4, 5\)"),
+        ((..., ...), "does not fit the shape"),
+        (([0, 1],), r"index part \[0, 1\] is neither an integer nor a slice"),
+        ((None,), "index part None is neither"),
+        (True, "index part True is neither"),
+    ],
+)
+@pytest.mark.parametrize("law", [Normal(0.0, 1.0), Identity()])
+def test_impossible_parts_are_refused(law: Law, index: Any, message: str) -> None:
+    with pytest.raises(ShapeError, match=message):
+        draw(law, (4, 5), seed=0, name="w", index=index)
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ((-1, 2), r"shape is \(-1, 2\), expected no negative side"),
+        ((2.0,), "expected integers"),
+        ((2**40, 2**40), r"expected at most 2\*\*64 elements"),
+    ],
+)
+def test_impossible_shapes_are_refused(shape: Any, message: str) -> None:
+    with pytest.raises(ShapeError, match=message):
+        draw(Normal(0.0, 1.0), shape, seed=0, name="w")
+
+
+def test_a_destination_of_another_shape_than_the_part_is_refused() -> None:
+    with pytest.raises(ShapeError, match=r"has shape \(3,\), expected \(2, 5\)"):
+        fill_region(np.zeros(3), LAWS[1], key=KEY, shape=(4, 5), index=slice(2))
+    with pytest.raises(DtypeError, match="dtype is None"):
+        draw(LAWS[1], (2,), seed=0, name="w", dtype=None)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_an_error_in_any_thread_reaches_the_caller(
+    threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(_fill, "_draw_piece", fail)
+    with pytest.raises(MemoryError, match="no room"):
+        fill(np.empty(1 << 21, np.float32), LAWS[1], key=KEY, threads=threads)
