@@ -64,14 +64,14 @@ def bit_view(out: Array, dtype: Any) -> tuple[Array, Format]:
     """
     held = _name(out.dtype)
     form = format_of(held if dtype is None else dtype)
-    if form.name == "bfloat16" and out.dtype.itemsize == 2 and held in ("bfloat16", *_HALVES):
+    if form.name == "bfloat16" and held in _BFLOAT16_HOLDERS:
         return out.view(np.dtype(np.uint16).newbyteorder(out.dtype.byteorder)), form
-    if form.name != held or form.name == "bfloat16":
+    if form.name != held:
         raise DtypeError(f"the destination is {held}, expected {form.name}")
     return out, form
 
 
-_HALVES = ("int16", "uint16")
+_BFLOAT16_HOLDERS = ("int16", "uint16", "bfloat16")
 
 
 def _name(dtype: Any) -> str:

@@ -11,7 +11,17 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from xavier.bits import _coefficients as table
+from xavier.bits._coefficients import (
+    CENTRAL_32,
+    CENTRAL_32_OVER,
+    CENTRAL_LIMIT_32,
+    COS_32,
+    LOG_32,
+    SIN_32,
+    TAIL_32,
+    TAIL_32_OVER,
+    TAIL_CENTRE_32,
+)
 
 F32 = NDArray[np.float32]
 U32 = NDArray[np.uint32]
@@ -40,9 +50,13 @@ def log(y: F32, correction: F32 | np.float32) -> F32:
     e = exponent.astype(np.float32)
     r = fraction - _ONE
     square = r * r
-    small = (r * square) * horner(table.LOG_32, r) - _HALF * square
+    small = horner(LOG_32, r)
+    small *= r * square
+    small -= square * _HALF
     small += e * _LN2_LOW + correction
-    return e * _LN2_HIGH + (r + small)
+    small += r
+    small += e * _LN2_HIGH
+    return small
 
 
 def half_open(k: NDArray[np.int32], scale: float) -> F32:
@@ -58,7 +72,7 @@ def radius(k: U32) -> F32:
     rest = _ONE - t
     lost = (_ONE - rest) - t
     y = np.where(upper, rest, t)
-    return np.sqrt(np.float32(-2) * log(y, np.where(upper, lost, np.float32(0))))
+    return np.sqrt(log(y, np.where(upper, lost, np.float32(0))) * np.float32(-2))
 
 
 def cosine_sine(k: U32) -> tuple[F32, F32]:
@@ -66,8 +80,8 @@ def cosine_sine(k: U32) -> tuple[F32, F32]:
     quadrant = (k + np.uint32(1 << 29)) >> np.uint32(30)
     z = half_open((k << np.uint32(2)).view(np.int32) >> np.int32(2), 2.0**-29)
     w = z * z
-    sine = z * horner(table.SIN_32, w)
-    cosine = _ONE + w * horner(table.COS_32, w)
+    sine = z * horner(SIN_32, w)
+    cosine = _ONE + w * horner(COS_32, w)
     swapped = quadrant & np.uint32(1) != 0
     cosine_sign = ((quadrant + np.uint32(1)) & np.uint32(2)) << np.uint32(30)
     sine_sign = (quadrant & np.uint32(2)) << np.uint32(30)
@@ -77,15 +91,19 @@ def cosine_sine(k: U32) -> tuple[F32, F32]:
 
 def central_quantile(q: F32) -> F32:
     """Return the normal quantile of (1 + q) / 2 for q up to the central limit."""
-    x = np.float32(table.CENTRAL_LIMIT_32**2) - q * q
-    return q * (horner(table.CENTRAL_32, x) / horner(table.CENTRAL_32_OVER, x))
+    x = np.float32(CENTRAL_LIMIT_32**2) - q * q
+    ratio = horner(CENTRAL_32, x) / horner(CENTRAL_32_OVER, x)
+    ratio *= q
+    return ratio
 
 
 def tail_quantile(mass: F32) -> F32:
     """Return the z > 0 above which a normal variate lies with the probability `mass`."""
-    s = np.sqrt(np.float32(-2) * log(mass, np.float32(0)))
-    x = s - np.float32(table.TAIL_CENTRE_32)
-    return s + horner(table.TAIL_32, x) / horner(table.TAIL_32_OVER, x)
+    s = np.sqrt(log(mass, np.float32(0)) * np.float32(-2))
+    x = s - np.float32(TAIL_CENTRE_32)
+    z = horner(TAIL_32, x) / horner(TAIL_32_OVER, x)
+    z += s
+    return z
 
 
 def truncated(k: U32, inside: np.float32, half_outside: np.float32) -> F32:
@@ -98,10 +116,10 @@ def truncated(k: U32, inside: np.float32, half_outside: np.float32) -> F32:
     """
     m = (k & np.uint32(0x7FFFFFFF)).view(np.int32)
     q = half_open(m, 2.0**-31) * inside
-    if inside <= np.float32(table.CENTRAL_LIMIT_32):
+    if inside <= np.float32(CENTRAL_LIMIT_32):
         z = central_quantile(q)
     else:
-        central = q <= np.float32(table.CENTRAL_LIMIT_32)
+        central = q <= np.float32(CENTRAL_LIMIT_32)
         rest = half_open(np.int32(0x7FFFFFFF) - m, 2.0**-31)
         mass = half_outside + rest * (_HALF * inside)
         z = np.where(central, central_quantile(np.where(central, q, _HALF)), tail_quantile(mass))

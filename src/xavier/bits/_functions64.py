@@ -8,7 +8,21 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from xavier.bits import _coefficients as table
+from xavier.bits._coefficients import (
+    CENTRAL_64,
+    CENTRAL_64_OVER,
+    CENTRAL_LIMIT_64,
+    COS_64,
+    FAR_TAIL_64,
+    FAR_TAIL_64_OVER,
+    FAR_TAIL_CENTRE_64,
+    FAR_TAIL_START_64,
+    LOG_64,
+    SIN_64,
+    TAIL_64,
+    TAIL_64_OVER,
+    TAIL_CENTRE_64,
+)
 
 F64 = NDArray[np.float64]
 U64 = NDArray[np.uint64]
@@ -42,7 +56,7 @@ def log(y: F64, correction: F64 | np.float64) -> F64:
     r = fraction - _ONE
     s = r / (np.float64(2) + r)
     z = s * s
-    odd = z * horner(table.LOG_64, z)
+    odd = z * horner(LOG_64, z)
     half_square = (_HALF * r) * r
     small = s * (half_square + odd) + (e * _LN2_LOW + correction)
     return e * _LN2_HIGH - ((half_square - small) - r)
@@ -61,7 +75,7 @@ def radius(k: U64) -> F64:
     rest = _ONE - t
     lost = (_ONE - rest) - t
     y = np.where(upper, rest, t)
-    return np.sqrt(np.float64(-2) * log(y, np.where(upper, lost, np.float64(0))))
+    return np.sqrt(log(y, np.where(upper, lost, np.float64(0))) * np.float64(-2))
 
 
 def cosine_sine(k: U64) -> tuple[F64, F64]:
@@ -69,8 +83,8 @@ def cosine_sine(k: U64) -> tuple[F64, F64]:
     quadrant = (k + np.uint64(1 << 61)) >> np.uint64(62)
     z = half_open((k << np.uint64(2)).view(np.int64) >> np.int64(2), 2.0**-61)
     w = z * z
-    sine = z * horner(table.SIN_64, w)
-    cosine = _ONE + w * horner(table.COS_64, w)
+    sine = z * horner(SIN_64, w)
+    cosine = _ONE + w * horner(COS_64, w)
     swapped = quadrant & np.uint64(1) != 0
     cosine_sign = ((quadrant + np.uint64(1)) & np.uint64(2)) << np.uint64(62)
     sine_sign = (quadrant & np.uint64(2)) << np.uint64(62)
@@ -80,18 +94,18 @@ def cosine_sine(k: U64) -> tuple[F64, F64]:
 
 def central_quantile(q: F64) -> F64:
     """Return the normal quantile of (1 + q) / 2 for q up to the central limit."""
-    x = np.float64(table.CENTRAL_LIMIT_64**2) - q * q
-    return q * (horner(table.CENTRAL_64, x) / horner(table.CENTRAL_64_OVER, x))
+    x = np.float64(CENTRAL_LIMIT_64**2) - q * q
+    return q * (horner(CENTRAL_64, x) / horner(CENTRAL_64_OVER, x))
 
 
 def tail_quantile(mass: F64) -> F64:
     """Return the z > 0 above which a normal variate lies with the probability `mass`."""
-    s = np.sqrt(np.float64(-2) * log(mass, np.float64(0)))
-    x = s - np.float64(table.TAIL_CENTRE_64)
-    near = horner(table.TAIL_64, x) / horner(table.TAIL_64_OVER, x)
-    x = s - np.float64(table.FAR_TAIL_CENTRE_64)
-    far = horner(table.FAR_TAIL_64, x) / horner(table.FAR_TAIL_64_OVER, x)
-    return s + np.where(s < np.float64(table.FAR_TAIL_START_64), near, far)
+    s = np.sqrt(log(mass, np.float64(0)) * np.float64(-2))
+    x = s - np.float64(TAIL_CENTRE_64)
+    near = horner(TAIL_64, x) / horner(TAIL_64_OVER, x)
+    x = s - np.float64(FAR_TAIL_CENTRE_64)
+    far = horner(FAR_TAIL_64, x) / horner(FAR_TAIL_64_OVER, x)
+    return s + np.where(s < np.float64(FAR_TAIL_START_64), near, far)
 
 
 def truncated(k: U64, inside: np.float64, half_outside: np.float64) -> F64:
@@ -104,10 +118,10 @@ def truncated(k: U64, inside: np.float64, half_outside: np.float64) -> F64:
     """
     m = (k & np.uint64(0x7FFFFFFFFFFFFFFF)).view(np.int64)
     q = half_open(m, 2.0**-63) * inside
-    if inside <= np.float64(table.CENTRAL_LIMIT_64):
+    if inside <= np.float64(CENTRAL_LIMIT_64):
         z = central_quantile(q)
     else:
-        central = q <= np.float64(table.CENTRAL_LIMIT_64)
+        central = q <= np.float64(CENTRAL_LIMIT_64)
         rest = half_open(np.int64(0x7FFFFFFFFFFFFFFF) - m, 2.0**-63)
         mass = half_outside + rest * (_HALF * inside)
         z = np.where(central, central_quantile(np.where(central, q, _HALF)), tail_quantile(mass))

@@ -13,7 +13,7 @@ STREAM_VERSION = 1
 _TAG = b"xavier.stream.1\0"
 
 
-class StreamError(XavierError, ValueError):
+class StreamError(XavierError, ValueError):  # pyright: ignore[reportUnsafeMultipleInheritance]
     """A seed, a name or a position that no stream has."""
 
 

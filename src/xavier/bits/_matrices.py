@@ -16,6 +16,7 @@ from xavier.bits._key import Key
 
 F64 = NDArray[np.float64]
 _PANEL = 48  # reflectors applied together
+_MATRIX_AXES, _KERNEL_AXES = 2, 3  # a matrix; the fewest axes of a convolution's weight
 
 
 def whole(law: Law, shape: tuple[int, ...], *, key: Key, working: np.dtype[Any]) -> NDArray[Any]:
@@ -35,7 +36,7 @@ def whole(law: Law, shape: tuple[int, ...], *, key: Key, working: np.dtype[Any])
 
 
 def _orthogonal(law: Orthogonal, shape: tuple[int, ...], key: Key, working: np.dtype[Any]) -> F64:
-    if len(shape) < 2:
+    if len(shape) < _MATRIX_AXES:
         raise ShapeError(f"Orthogonal: shape is {shape}, expected at least two axes")
     rows, columns = shape[0], math.prod(shape[1:])
     if rows < columns:
@@ -110,7 +111,7 @@ def _triangle(panel: F64, scales: F64) -> F64:
 def _delta_orthogonal(
     law: DeltaOrthogonal, shape: tuple[int, ...], key: Key, working: np.dtype[Any]
 ) -> F64:
-    if len(shape) < 3:
+    if len(shape) < _KERNEL_AXES:
         raise ShapeError(f"DeltaOrthogonal: shape is {shape}, expected (out, in, kernel ...)")
     outputs, inputs, *kernel = shape
     if inputs > outputs:
@@ -129,14 +130,14 @@ def _delta_orthogonal(
 
 def _identity(law: Identity, shape: tuple[int, ...], key: Key, working: np.dtype[Any]) -> F64:
     del key, working
-    if len(shape) != 2:
+    if len(shape) != _MATRIX_AXES:
         raise ShapeError(f"Identity: shape is {shape}, expected two axes")
     return law.gain * np.eye(*shape)
 
 
 def _dirac(law: Dirac, shape: tuple[int, ...], key: Key, working: np.dtype[Any]) -> F64:
     del key, working
-    if len(shape) < 3:
+    if len(shape) < _KERNEL_AXES:
         raise ShapeError(f"Dirac: shape is {shape}, expected (out, in / groups, kernel ...)")
     outputs, inputs, *kernel = shape
     if outputs % law.groups:

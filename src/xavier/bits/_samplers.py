@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+import xavier.bits._functions32 as functions_32
+import xavier.bits._functions64 as functions_64
 from xavier._errors import LawError
 from xavier._types.laws import Constant, Law, Normal, Sparse, TruncatedNormal, Uniform
-from xavier.bits import _functions32, _functions64
 from xavier.bits._truncation import truncation
 from xavier.bits._words import (
     MASK,
@@ -47,8 +48,8 @@ class Precision:
     spare: int
 
 
-SINGLE = Precision(np.float32, _functions32, lambda key, b: words_32(key, VALUES_32, b), 8)
-DOUBLE = Precision(np.float64, _functions64, lambda key, b: words_64(key, VALUES_64, b), 11)
+SINGLE = Precision(np.float32, functions_32, lambda key, b: words_32(key, VALUES_32, b), 8)
+DOUBLE = Precision(np.float64, functions_64, lambda key, b: words_64(key, VALUES_64, b), 11)
 
 
 def sampler(law: Law, precision: Precision) -> Sampler:

@@ -36,8 +36,9 @@ def threefry(counter: tuple[Words, Words, Words, Words], key: tuple[int, int, in
         odd, even = (1, 3) if number % 2 == 0 else (3, 1)
         _mix(x[0], x[odd], first, spare)
         _mix(x[2], x[even], second, spare)
-        if number % 4 == 3:
-            _inject(x, schedule, number // 4 + 1)
+        turn, left = divmod(number + 1, 4)
+        if left == 0:
+            _inject(x, schedule, turn)
     return x
 
 
@@ -52,5 +53,5 @@ def _mix(a: Words, b: Words, rotation: int, spare: Words) -> None:
 
 def _inject(x: Words, schedule: list[int], turn: int) -> None:
     for word in range(4):
-        extra = turn if word == 3 else 0
-        x[word] += np.uint32((schedule[(turn + word) % 5] + extra) & 0xFFFFFFFF)
+        x[word] += np.uint32(schedule[(turn + word) % 5])
+    x[-1] += np.uint32(turn)

@@ -53,6 +53,8 @@ def _generate(key: KeyWords, stream: int, counters: Blocks) -> Words:
 
 def in_order(groups: NDArray[np.generic]) -> NDArray[np.generic]:
     """Return values by group, as `words_32` or `words_64` have them, as (blocks, 64)."""
-    count = groups.shape[1]
-    moved = groups.transpose(1, 0, 2) if groups.ndim == 3 else groups.transpose(1, 2, 0, 3)
-    return moved.reshape(count, BLOCK)
+    if groups.shape[0] == BLOCK // _LANES:
+        moved = groups.transpose(1, 0, 2)
+    else:
+        moved = groups.transpose(1, 2, 0, 3)
+    return moved.reshape(-1, BLOCK)
