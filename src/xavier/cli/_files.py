@@ -1,0 +1,98 @@
+"""Files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+from xavier._errors import TargetError
+
+
+def read_text(path: str, *, option: str) -> str:
+    """Return a text file's content.
+
+    Args:
+        path: The file.
+        option: The option that named it, for the messages.
+
+    Raises:
+        TargetError: If it cannot be read.
+    """
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        told = f"{option} {path} cannot be read: {error.strerror}"
+        raise TargetError(told, hint="is the path right?") from None
+    except UnicodeDecodeError:
+        raise TargetError(f"{option} {path} is no text file") from None
+
+
+@contextmanager
+def appearing(
+    path: str | None, *, option: str, force: bool, suffix: str
+) -> Generator[Path | None, None, None]:
+    """Give a temporary file that becomes `path` when the block ends well.
+
+    The temporary file is made at once, beside its goal, so that a folder that cannot be
+    written to is told of before any work is done.
+
+    Args:
+        path: The file to write, or None for none.
+        option: The option that named it, for the messages.
+        force: Whether an existing file may be replaced.
+        suffix: How its name must end.
+
+    Yields:
+        The temporary file's path, or None.
+
+    Raises:
+        TargetError: If the file exists, or cannot be written.
+    """
+    if path is None:
+        yield None
+        return
+    goal = Path(path)
+    temporary = _reserved(goal, option=option, force=force, suffix=suffix)
+    try:
+        yield temporary
+        _settle(temporary, goal, option=option, force=force)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _reserved(goal: Path, *, option: str, force: bool, suffix: str) -> Path:
+    if goal.suffix != suffix:
+        raise TargetError(f"{option} {goal}: expected a name that ends in {suffix}")
+    if goal.is_dir():
+        raise TargetError(f"{option} {goal} is a folder, expected a file")
+    if goal.exists() and not force:
+        raise _exists(goal, option)
+    temporary = goal.with_name(f".{goal.name}.{os.getpid()}.part")
+    try:
+        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+    except OSError as error:
+        told = f"{option} {goal} cannot be written: {error.strerror}"
+        raise TargetError(
+            told, hint=f"does {goal.parent} exist, and may you write there?"
+        ) from None
+    return temporary
+
+
+def _settle(temporary: Path, goal: Path, *, option: str, force: bool) -> None:
+    if not force:
+        try:
+            os.link(temporary, goal)  # unlike a rename, this fails where a file has appeared
+        except FileExistsError:
+            raise _exists(goal, option) from None
+        except OSError:  # no hard links on this file system
+            if goal.exists():
+                raise _exists(goal, option) from None
+        else:
+            return
+    os.replace(temporary, goal)
+
+
+def _exists(goal: Path, option: str) -> TargetError:
+    return TargetError(f"{option} {goal} exists already", hint="add --force to replace it")

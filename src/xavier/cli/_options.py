@@ -1,0 +1,62 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+_Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add what names a model and its example input."""
+    for add in reversed(_MODEL):
+        command = add(command)
+    return command
+
+
+def format_option(*formats: str) -> _Decorator:
+    """Add `--format`; the first of `formats` is the default."""
+    return click.option(
+        "--format",
+        "form",
+        type=click.Choice(formats),
+        default=formats[0],
+        show_default=True,
+        help="How to print the outcome.",
+    )
+
+
+recipe_option = click.option("--recipe", metavar="NAME", help="The recipe, such as auto or he.")
+meta_option = click.option(
+    "--meta", is_flag=True, help="Build the model on the meta device, where weights need no memory."
+)
+force_option = click.option("--force", is_flag=True, help="Replace files that exist.")
+save_plan_option = click.option(
+    "--save-plan", metavar="FILE.toml", help="Write the plan, to be reviewed and kept."
+)
+
+_MODEL = (
+    click.argument("target"),
+    click.option("--kwargs", metavar="JSON", help="Arguments of the function, as a JSON object."),
+    click.option(
+        "--input",
+        "inputs",
+        metavar="SPEC",
+        multiple=True,
+        help="An input to make: sizes such as 8,3,32,32, integers such as int:2,16:50257, with "
+        "the argument's name in front (mask=bool:2,16) or not. Repeat it for several.",
+    ),
+    click.option(
+        "--batch", metavar="FILE", help="Read the input from an .npz, .safetensors or .pt file."
+    ),
+    click.option(
+        "--seed",
+        type=click.IntRange(-(2**63), 2**63 - 1),
+        default=0,
+        show_default=True,
+        help="Seeds the weights, and the inputs that are made.",
+    ),
+)

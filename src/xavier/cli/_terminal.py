@@ -1,0 +1,56 @@
+"""What a terminal shows: reports on standard output, progress on standard error."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_PIPED_WIDTH = 120
+
+
+def console() -> Console:
+    """Return the console for reports; plain, and wide enough, where it is no terminal."""
+    from rich.console import Console
+
+    made = Console(highlight=False)
+    if not made.is_terminal and "COLUMNS" not in os.environ:
+        made.width = _PIPED_WIDTH
+    return made
+
+
+@contextmanager
+def busy(what: str) -> Generator[None, None, None]:
+    """Show that something goes on, if standard error is a terminal."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(what):
+        yield
+
+
+@contextmanager
+def drawing() -> Generator[Callable[[int, int], None] | None, None, None]:
+    """Show a bar of the elements drawn, if standard error is a terminal.
+
+    Yields:
+        A function of (elements drawn, elements in all), or None where nothing is shown.
+    """
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), "{task.percentage:>3.0f} %")
+    shown = Console(stderr=True)
+    with Progress(*columns, TimeRemainingColumn(), console=shown, transient=True) as progress:
+        task = progress.add_task("drawing", total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)

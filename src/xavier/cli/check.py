@@ -1,0 +1,81 @@
+"""`xavier check`: a verdict on a model's weights and signal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from xavier.cli._options import format_option, model_options, recipe_option
+
+if TYPE_CHECKING:
+    from xavier._types.signal import Check
+
+
+@click.command(name="check")
+@model_options
+@recipe_option
+@click.option(
+    "--weights", metavar="FILE.safetensors", help="Load these weights first, as init wrote them."
+)
+@click.option(
+    "--loss",
+    type=click.Choice(["cross_entropy", "mse"]),
+    help="Go backward from this loss; its target is the array `target` of --batch.",
+)
+@click.option("--jacobian", is_flag=True, help="Add the singular values of the layers' Jacobians.")
+@click.option("--strict", is_flag=True, help="Exit with 1 on a warning too.")
+@format_option("terminal", "json", "github")
+def command(recipe: str | None, form: str, **given: Any) -> int:
+    """Check whether TARGET can start to train: its weights, and the signal both ways.
+
+    Exits with 0 if it is healthy and no finding is an error, 1 if not, 2 on misuse, and 3 if
+    the model or this tool failed. With --recipe, a weight that does not follow it is a warning.
+    """
+    found = _checked(recipe, given)
+    if form == "json":
+        click.echo(found.to_json(), nl=False)
+    elif form == "github":
+        from xavier.cli import _github
+
+        for line in _github.lines(found):
+            click.echo(line)
+    else:
+        from xavier.cli._terminal import console
+        from xavier.report import render_check
+
+        render_check(found, console())
+    return found.exit_code(strict=given["strict"])
+
+
+def _checked(recipe: str | None, given: dict[str, Any]) -> Check:
+    import xavier
+    from xavier._errors import TargetError
+    from xavier.cli import _example, _target, _terminal
+
+    kwargs, seed = _target.parse_kwargs(given["kwargs"]), given["seed"]
+    model = _target.build(given["target"], kwargs, meta=False, seed=seed)
+    from xavier.frameworks.torch import io
+
+    if given["weights"]:
+        io.load_weights(model, Path(given["weights"]))
+    example, source = _example.example_for(
+        model, inputs=given["inputs"], batch=given["batch"], seed=seed
+    )
+    example, target = _example.require_example(example, command="check"), None
+    if given["loss"]:
+        example, target = io.split_target(example)
+        if target is None:
+            hint = "save the batch with an array named target"
+            raise TargetError("--loss needs a target, and the input has none", hint=hint)
+    click.echo(f"seed {seed}; input: {source}", err=True)
+    with _terminal.busy("measuring"):
+        return xavier.check(
+            model,
+            example,
+            target=target,
+            loss=given["loss"],
+            recipe=recipe,
+            jacobian=given["jacobian"],
+        )
