@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import platform
 import random
+import subprocess
+import sys
 import tracemalloc
 from contextlib import contextmanager
 from ctypes import CDLL
@@ -16,6 +20,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import basic_indices
+from numpy._core._multiarray_umath import __cpu_dispatch__, __cpu_features__
 
 import golden_bits
 from xavier._errors import XavierError
@@ -114,8 +119,6 @@ def test_an_element_comes_from_the_words_that_the_map_gives_its_index(i: int, dt
 
 
 def test_the_key_is_the_hash_of_version_seed_and_normalized_name() -> None:
-    import hashlib
-
     data = b"xavier.stream.1\0" + (-5).to_bytes(8, "little", signed=True) + "é".encode()
     words = np.frombuffer(hashlib.blake2b(data, digest_size=16).digest(), "<u4").tolist()
     assert list(Key(-5, "e\u0301").words) == words
@@ -127,6 +130,29 @@ def test_the_stream_is_the_pinned_one() -> None:
     drawn = golden_bits.table()
     assert drawn.keys() == pinned.keys()
     assert [name for name in drawn if drawn[name] != pinned[name]] == []
+
+
+# One process per instruction set: NumPy chooses its loops when it is imported.
+ALONE = "import json, golden_bits; print(json.dumps(golden_bits.table()))"
+
+
+@pytest.mark.parametrize("kept", range(len(__cpu_dispatch__)))
+def test_every_instruction_set_of_numpy_gives_the_pinned_stream(kept: int) -> None:
+    disabled = [name for name in __cpu_dispatch__[kept:] if __cpu_features__.get(name)]
+    if not disabled:
+        pytest.skip(f"this machine has none of {__cpu_dispatch__[kept:]}")
+    found = subprocess.run(
+        [sys.executable, "-c", ALONE],
+        env=os.environ
+        | {
+            "NPY_DISABLE_CPU_FEATURES": " ".join(disabled),
+            "PYTHONPATH": os.pathsep.join(sys.path),
+        },
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    assert json.loads(found.stdout) == json.loads(golden_bits.PATH.read_text())
 
 
 # Invariances
