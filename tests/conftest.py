@@ -1,0 +1,35 @@
+"""What every test shares: repeatable examples, and no clock in any of them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+from cli_models import MODELS
+
+settings.register_profile("repeatable", deadline=None, derandomize=True, print_blob=True)
+settings.load_profile("repeatable")
+
+
+def pytest_report_header() -> str:
+    """Name what the tests run with."""
+    names = ("numpy", "torch", "transformers", "scipy")
+    return "with " + ", ".join(f"{name} {version(name)}" for name in names)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Work in a folder that holds `models.py`, which no other test sees."""
+    (tmp_path / "models.py").write_text(MODELS)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    before = set(sys.modules)
+    yield tmp_path
+    for name in set(sys.modules) - before:
+        if name.removeprefix("_xavier_target_") in {"models", "bad"}:
+            del sys.modules[name]
