@@ -273,3 +273,11 @@ def structure_digest(model: nn.Module) -> str:
         line = (slot.name, slot.aliases, slot.shape, slot.parametrization)
         state.update(repr(line).encode("utf-8", "surrogatepass") + b"\n")
     return state.hexdigest()
+
+
+def inner(model: nn.Module) -> nn.Module:
+    """Return the model inside of all wrappers."""
+    for name, child in model._modules.items():
+        if name in _UNMISTAKABLE or (name == "module" and _is_wrapper(model)):
+            return model if child is None else inner(child)
+    return model

@@ -1,0 +1,180 @@
+"""From a plan to weights: every assignment drawn in place, or none."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import warnings
+import weakref
+from collections.abc import Callable, Sequence
+from math import prod
+from typing import Any, Final
+
+import torch
+from torch import nn
+
+from xavier._errors import PlanError, WriteError, XavierWarning
+from xavier._types.laws import Constant
+from xavier._types.plan import Plan
+from xavier.bits import Key
+from xavier.frameworks.torch._effective import is_rebuilt, rebuilt, settle, unfold
+from xavier.frameworks.torch._elements import write_assignment
+from xavier.frameworks.torch._fit import Job, check_fits, jobs
+from xavier.frameworks.torch.names import inner
+
+__all__ = ["SameBitsWarning", "check_fits", "default_seed", "write"]
+
+_drawn: Final[weakref.WeakValueDictionary[bytes, nn.Module]] = weakref.WeakValueDictionary()
+
+
+class SameBitsWarning(XavierWarning):
+    """Two models were drawn with one seed, scope and names: their weights are the same bits."""
+
+
+def write(
+    model: nn.Module,
+    plan: Plan,
+    *,
+    seed: int,
+    scope: str = "",
+    progress: Callable[[int, int], None] | None = None,
+) -> None:
+    """Draw every weight of a plan in place, after the whole plan was found to fit.
+
+    Element i of a weight follows from the seed, `scope` and canonical name, the law, and i
+    alone, the row-major index in the whole stored parameter (see `_elements.write_assignment`
+    for laws that are not elementwise, and for complex weights). bfloat16 and float16 weights
+    are the float32 ones rounded. A frozen parameter is drawn like any other: that it is not
+    trained says nothing of its values.
+
+    Weight norm gets direction and magnitude such that the effective weight is what was drawn;
+    spectral norm's original is drawn and its singular vectors found anew; a parametrization
+    with a `right_inverse` is given what it returns for the drawn weight; of others the original
+    is drawn.
+
+    Args:
+        model: The model, on a real device.
+        plan: What to draw.
+        seed: The seed, a signed 64-bit integer.
+        scope: The prefix of every name in the stream of bits.
+        progress: Called with (elements drawn, elements in all) as the drawing goes on.
+
+    Raises:
+        PlanError: If the plan does not fit the model; nothing has been touched then.
+        DtypeError: If a parameter's dtype cannot be drawn; likewise.
+        WriteError: If a parameter cannot be written to; likewise. Or if the drawing was
+            interrupted: then the message tells how far it came, and calling again with the
+            same plan completes it to the same bits.
+
+    Warns:
+        SameBitsWarning: If another model that is still alive was drawn with the same seed,
+            scope and names.
+    """
+    todo = jobs(model, plan)
+    _refuse_meta(todo)
+    Key(seed, scope)
+    # Nothing here draws from the generators of other devices.
+    with torch.no_grad(), torch.inference_mode(mode=False), torch.random.fork_rng(devices=[]):
+        made = {job.slot.name: rebuilt(job, seed=seed, scope=scope) for job in todo}
+        _draw(todo, made, seed=seed, scope=scope, progress=progress)
+    _warn_of_twins(model, plan, seed=seed, scope=scope)
+
+
+def default_seed() -> int:
+    """Return a seed from torch's default generator, the same on all ranks.
+
+    The generator advances by one number. Where `torch.distributed` is initialized, rank 0's
+    seed is broadcast.
+    """
+    seed = int(torch.empty((), dtype=torch.int64, device="cpu").random_())
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        shared = [seed]
+        torch.distributed.broadcast_object_list(shared, src=0)
+        seed = shared[0]
+    return seed
+
+
+def _draw(
+    todo: Sequence[Job],
+    made: dict[str, Any],
+    *,
+    seed: int,
+    scope: str,
+    progress: Callable[[int, int], None] | None,
+) -> None:
+    total = sum(prod(each.shape) for job in todo for each in job.assignments)
+    count = 0
+
+    def report(elements: int) -> None:
+        nonlocal count
+        count += elements
+        if progress is not None and elements:
+            progress(count, total)
+
+    done: list[str] = []
+    try:
+        for job in todo:
+            values = made.pop(job.slot.name)
+            _draw_one(job, values, seed=seed, scope=scope, report=report)
+            done.append(job.slot.name)
+    except (Exception, KeyboardInterrupt) as error:
+        raise _interrupted(error, done, todo) from error
+
+
+def _draw_one(
+    job: Job, values: Any, *, seed: int, scope: str, report: Callable[[int], None]
+) -> None:
+    name = scope + job.slot.name
+    if is_rebuilt(job):
+        values.store()
+        report(sum(prod(each.shape) for each in job.assignments))
+    else:
+        unfold(job)
+        for each in job.assignments:
+            write_assignment(job.slot.stored, each, seed=seed, name=name, report=report)
+    settle(job, seed=seed, name=name)
+    # The elements were written behind autograd's back: a graph that holds them must notice.
+    torch.autograd.graph.increment_version(job.slot.stored)
+
+
+def _interrupted(error: BaseException, done: Sequence[str], todo: Sequence[Job]) -> WriteError:
+    what = "interrupted" if isinstance(error, KeyboardInterrupt) else type(error).__name__
+    at = todo[len(done)].slot.name
+    last = f", the last one `{done[-1]}`" if done else ""
+    text = f": {error}" if str(error) else ""
+    return WriteError(
+        f"drawing stopped ({what}{text}) in `{at}`: {len(done)} of {len(todo)} parameters "
+        f"are drawn{last}",
+        hint="call again with the same plan and seed: it completes to the same bits",
+    )
+
+
+def _refuse_meta(todo: Sequence[Job]) -> None:
+    held = [job.slot.name for job in todo if job.slot.stored.device.type == "meta"]
+    if held:
+        told = ", ".join(f"`{name}`" for name in held[:3]) + (", …" if len(held) > 3 else "")  # noqa: PLR2004
+        raise PlanError(
+            f"{len(held)} parameters are on the meta device: {told}",
+            hint="xavier.init_ materializes a model before it draws",
+        )
+
+
+def _warn_of_twins(model: nn.Module, plan: Plan, *, seed: int, scope: str) -> None:
+    names = sorted(
+        f"{scope}{each.name}{each.shape}"
+        for each in plan.assignments
+        if not isinstance(each.law, Constant) and math.prod(each.shape)
+    )
+    if not names:
+        return
+    key = hashlib.blake2b(repr((seed, names)).encode("utf-8", "surrogatepass")).digest()
+    core = inner(model)
+    other = _drawn.get(key)
+    _drawn[key] = core
+    if other is not None and other is not core:
+        warnings.warn(
+            f"two models were drawn with seed {seed}, scope {scope!r} and the same names: "
+            "their weights are the same bits; pass another seed, or a scope for each",
+            SameBitsWarning,
+            stacklevel=3,
+        )
