@@ -179,14 +179,7 @@ def _wide(tensor: torch.Tensor) -> torch.Tensor:
 
 def _settle_spectral_norm(found: Effective, slot: Slot, *, seed: int, name: str) -> None:
     """Find the singular vectors of the new weight, from a start that the seed gives."""
-    owner: Any = slot.owner
-    if isinstance(found.machine, ParametrizationList):
-        step: Any = found.machine[0]
-        left, right = step._buffers.get("_u"), step._buffers.get("_v")
-    else:
-        step = found.machine
-        left = owner._buffers.get(f"{slot.attribute}_u")
-        right = owner._buffers.get(f"{slot.attribute}_v")
+    left, right = _singular_vectors(found, slot)
     if left is None or right is None:
         return  # a vector's norm needs no iteration
     stored = slot.stored.detach()
@@ -226,3 +219,30 @@ def _refresh(found: Effective, slot: Slot) -> None:
         else:
             fresh = found.machine.apply_mask(owner)
     setattr(owner, slot.attribute, fresh)
+
+
+def tensors_of(slot: Slot, *, rebuilt: bool) -> tuple[torch.Tensor, ...]:
+    """Return every tensor that drawing all of a weight fills.
+
+    Args:
+        slot: The weight.
+        rebuilt: Whether it `is_rebuilt`.
+    """
+    found = _effective(slot)
+    if found is None:
+        return (slot.stored,)
+    filled = [slot.stored] if slot.magnitude is None else [slot.stored, slot.magnitude]
+    if rebuilt:
+        steps = list(found.machine)
+        filled = [*found.parts, *(b for step in steps for b in step._buffers.values())]
+    elif slot.parametrization == "spectral_norm":
+        filled += [each for each in _singular_vectors(found, slot) if each is not None]
+    return tuple(each for each in filled if each is not None)
+
+
+def _singular_vectors(found: Effective, slot: Slot) -> tuple[Any, Any]:
+    if isinstance(found.machine, ParametrizationList):
+        held: Any = found.machine[0]._buffers
+        return held.get("_u"), held.get("_v")
+    held = slot.owner._buffers
+    return held.get(f"{slot.attribute}_u"), held.get(f"{slot.attribute}_v")

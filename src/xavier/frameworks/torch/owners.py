@@ -1,0 +1,150 @@
+"""A meta model becomes real: memory for every tensor, and values for those that are not drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+from torch.nn.parameter import is_lazy
+
+from xavier._errors import PlanError
+from xavier._types.plan import Plan
+from xavier.frameworks.torch._effective import is_rebuilt, tensors_of
+from xavier.frameworks.torch._fit import jobs
+from xavier.frameworks.torch._mirror import Held, held_tensors, in_workshop, table_of
+from xavier.frameworks.torch._storages import Twins
+from xavier.frameworks.torch._workshop import Workshop
+from xavier.frameworks.torch.names import buffers, slots
+
+__all__ = ["materialize", "owner_values"]
+
+
+def owner_values(model: nn.Module, plan: Plan) -> dict[str, torch.Tensor]:
+    """Return what their owners give to the meta tensors that a plan does not draw.
+
+    Parameters that are kept, buffers, and tensors that modules hold outside of both are made
+    on the CPU as a real build makes them: by `reset_parameters`, by `_init_weights` of the
+    model around, or by building their module again; the weights that will be drawn take no
+    memory. What owners draw at random follows from the plan's seed and scope. The model and
+    the random states are left as they were.
+
+    Args:
+        model: The model, some of it on the meta device.
+        plan: What will be drawn.
+
+    Returns:
+        Values by canonical name; nothing for tensors that are real already.
+
+    Raises:
+        PlanError: If the plan does not fit, or no owner can make a tensor; with all of them.
+    """
+    drawn = _drawn(model, plan)
+    wanted = {
+        name: held
+        for name, held in _by_name(model).items()
+        if held.tensor.device.type == "meta" and id(held.tensor) not in drawn
+    }
+    if not wanted:
+        return {}
+    lazy = [name for name, held in wanted.items() if is_lazy(held.tensor)]
+    if lazy:
+        raise _unmade(dict.fromkeys(lazy, "it is lazy and has no shape yet"))
+    workshop = Workshop(model, wanted, seed=plan.seed or 0, scope=plan.scope)
+    with in_workshop():
+        made = workshop.make()
+    missing = {
+        name: workshop.reasons.get(name, "no owner writes it")
+        for name in wanted
+        if name not in made
+    }
+    if missing:
+        raise _unmade(missing)
+    return made
+
+
+def _unmade(missing: Mapping[str, str]) -> PlanError:
+    told = "; ".join(f"`{name}`: {reason}" for name, reason in missing.items())
+    return PlanError(
+        f"{len(missing)} tensors are on the meta device, are not drawn, and no owner can make "
+        f"them: {told}",
+        hint="give their modules a reset_parameters(), or build the model on a real device",
+    )
+
+
+def _drawn(model: nn.Module, plan: Plan) -> set[int]:
+    """Return the identities of all tensors that drawing the plan will fill."""
+    found: set[int] = set()
+    for job in jobs(model, plan):
+        if job.whole:
+            found.update(id(each) for each in tensors_of(job.slot, rebuilt=is_rebuilt(job)))
+    return found
+
+
+def _by_name(model: nn.Module) -> dict[str, Held]:
+    """Return every tensor once, by canonical name; what has none by the name it is stored under."""
+    names = {id(slot.stored): slot.name for slot in (*slots(model), *buffers(model))}
+    found: dict[int, tuple[str, Held]] = {}
+    for held in held_tensors(model):
+        found.setdefault(id(held.tensor), (names.get(id(held.tensor), held.name), held))
+    return dict(found.values())
+
+
+def materialize(
+    model: nn.Module,
+    values: Mapping[str, torch.Tensor],
+    *,
+    device: torch.device | str = "cpu",
+) -> None:
+    """Give memory to the meta tensors of a model, in place.
+
+    Shared storages stay shared, strides stay as they are, and each weight is allocated once.
+    Parameters keep their identity, so that an optimizer that has them goes on to work, but
+    for those that something holds a weak reference to, as `nn.LSTM` does: these are replaced.
+    All memory is taken before the first tensor changes.
+
+    Args:
+        model: The model; tensors that are real already are left as they are.
+        values: What tensors are to hold, by canonical name, as `owner_values` gives them. The
+            others are left uninitialized.
+        device: Where they are to be.
+    """
+    with torch.inference_mode(mode=False), torch.no_grad():
+        twins = Twins(device)
+        contents = {
+            id(held.tensor): values[name]
+            for name, held in _by_name(model).items()
+            if name in values
+        }
+        places: dict[int, list[Held]] = {}
+        for held in held_tensors(model):
+            if held.tensor.device.type == "meta" and not is_lazy(held.tensor):
+                places.setdefault(id(held.tensor), []).append(held)
+        real: dict[int, torch.Tensor] = {}
+        for key, held in places.items():
+            real[key] = _real(held[0].tensor, twins, contents.get(key))
+        for key, held in places.items():
+            _exchange(held, real[key])
+        for module in {held.module for group in places.values() for held in group}:
+            if isinstance(module, nn.RNNBase):
+                module._init_flat_weights()
+
+
+def _real(tensor: torch.Tensor, twins: Twins, content: torch.Tensor | None) -> torch.Tensor:
+    twin = twins.of(tensor)
+    if content is not None:
+        twin.copy_(content)
+    if isinstance(tensor, nn.Parameter):
+        twin = nn.Parameter(twin, requires_grad=tensor.requires_grad)
+    if type(twin) is type(tensor) or isinstance(tensor, nn.Parameter):
+        twin.__dict__.update(tensor.__dict__)
+    return twin
+
+
+def _exchange(places: list[Held], real: torch.Tensor) -> None:
+    tensor = places[0].tensor
+    try:
+        torch.utils.swap_tensors(tensor, real)
+    except RuntimeError:
+        for held in places:
+            table_of(held.module, held.table)[held.key] = real
