@@ -19,7 +19,7 @@ from xavier.cli._example import InputSpec, parse_input
 
 def _process(*arguments: str, **extra) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "xavier", *arguments],
+        [sys.executable, "-P", "-m", "xavier", *arguments],
         capture_output=True,
         text=True,
         check=False,
@@ -379,3 +379,17 @@ def test_fans_of_a_stored_shape(arguments, fan_in, fan_out):
 )
 def test_a_shape_without_fans_is_misuse(arguments, message):
     assert message in refused("fans", *arguments)
+
+
+def test_gain_prints_what_the_library_computes():
+    result = run("gain", "tanh", "relu", "--format", "json")
+    assert result.exit_code == 0, result.output
+    tanh, relu = json.loads(result.stdout)
+    assert tanh["gain"] == pytest.approx(xavier.gain("tanh"))
+    assert relu["gain"] == pytest.approx(2**0.5)
+    assert "1.41421" in run("gain", "relu").stdout
+
+
+def test_an_unknown_activation_gets_the_nearest():
+    assert "did you mean" in refused("gain", "tahn")
+    assert "missing argument 'NAME...'" in refused("gain")

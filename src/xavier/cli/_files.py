@@ -55,8 +55,10 @@ def appearing(
         return
     goal = Path(path)
     temporary = _reserved(goal, option=option, force=force, suffix=suffix)
+    mode = temporary.stat().st_mode
     try:
         yield temporary
+        temporary.chmod(mode)  # a writer may have put a file of its own there, for its eyes alone
         _settle(temporary, goal, option=option, force=force)
     finally:
         temporary.unlink(missing_ok=True)
