@@ -141,12 +141,17 @@ def _write_chunk(part: Part, law: Law, key: Key, at: tuple[Index, Index]) -> Non
     whole, here = at
     dtype = DTYPES[part.tensor.dtype]
     target = part.tensor[here]
-    if target.device.type == "cpu":
+    if _addressable(target):
         fill_region(_bits(target), law, key=key, shape=part.shape, index=whole, dtype=dtype)
         return
     staging = torch.empty(target.shape, dtype=target.dtype, device="cpu")
     fill_region(_bits(staging), law, key=key, shape=part.shape, index=whole, dtype=dtype)
     target.copy_(staging)
+
+
+def _addressable(tensor: torch.Tensor) -> bool:
+    """Return whether NumPy can write to a tensor's memory."""
+    return tensor.device.type == "cpu"
 
 
 def _bits(tensor: torch.Tensor) -> NDArray[Any]:

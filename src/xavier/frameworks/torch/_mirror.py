@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MethodType
@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from xavier.frameworks.torch._parametrizations import effective_weights
-from xavier.frameworks.torch._storages import Twins
+from xavier.frameworks.torch._storages import Twins, identity
 from xavier.frameworks.torch.names import join, paths
 
 _PLAIN: Final = "attribute"
@@ -73,11 +73,12 @@ class Mirror:
     and bound methods in them lead to doubles too. No double shares memory with the model.
 
     Args:
-        real: The tensors to have in memory, by `id`, with what they are to hold.
+        real: The tensors to have in memory, each with what it is to hold.
     """
 
-    def __init__(self, real: Mapping[int, torch.Tensor | None]) -> None:
-        self._real = real
+    def __init__(self, real: Sequence[tuple[torch.Tensor, torch.Tensor]] = ()) -> None:
+        self._contents = {id(tensor): content for tensor, content in real}
+        self._real = {identity(tensor) for tensor, _ in real}
         self._here = Twins("cpu")
         self._nowhere = Twins("meta")
         self._memo: dict[int, Any] = {}
@@ -116,11 +117,10 @@ class Mirror:
         return double
 
     def _tensor(self, tensor: torch.Tensor) -> torch.Tensor:
-        if id(tensor) in self._real:
+        if identity(tensor) in self._real:
             double = self._here.of(tensor)
-            content = self._real[id(tensor)]
-            if content is not None:
-                double.copy_(content)
+            if id(tensor) in self._contents:
+                double.copy_(self._contents[id(tensor)])
         else:
             double = self._nowhere.of(tensor)
         if isinstance(tensor, nn.Parameter):

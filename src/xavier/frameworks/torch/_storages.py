@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch.nn.parameter import is_lazy
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 Form = tuple[int, tuple[tuple[int, int], ...]]  # first byte; (stride, size), widest stride first
@@ -47,6 +49,12 @@ def place_of(tensor: torch.Tensor) -> Place | None:
             merged.append((stride, size))
     storage = tensor.untyped_storage()._cdata
     return Place(storage, (tensor.storage_offset() * item, tuple(reversed(merged))))
+
+
+def identity(tensor: torch.Tensor) -> Hashable:
+    """Return what two tensors have in common if they are one: the bytes, or the object."""
+    place = None if is_lazy(tensor) else place_of(tensor)
+    return id(tensor) if place is None else (tensor.dtype, place.storage, place.form)
 
 
 def forms_overlap(left: Form, right: Form) -> bool:

@@ -174,7 +174,7 @@ class Workshop:
                 wanted[inner], names[inner] = held.tensor, name
         seed_all(seed_of(self._seed, f"{self._scope}{self._path[module]}#build{turn or ''}"))
         try:
-            values = build_again(module, Mirror({}).of(module), wanted, full=full)
+            values = build_again(module, Mirror().of(module), wanted, full=full)
         except NotRebuilt as error:
             faults[module] = str(error)
             return None
@@ -188,7 +188,7 @@ class Workshop:
     ) -> _Run:
         """Run the initializers of modules that are not finished, over given contents."""
         run = _Run()
-        mirror = Mirror({id(self._wanted[name].tensor): value for name, value in contents.items()})
+        mirror = Mirror([(self._wanted[name].tensor, value) for name, value in contents.items()])
         mirror.of(self._model)
         for module, call, what in self._calls(mirror, finished):
             seed_all(seed_of(self._seed, f"{self._scope}{self._path[module]}#{what}"))

@@ -21,7 +21,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from xavier._errors import PlanError
 from xavier.frameworks.torch._parametrizations import Effective, effective_weights
-from xavier.frameworks.torch._storages import Form, end_of, forms_overlap, place_of
+from xavier.frameworks.torch._storages import Form, end_of, forms_overlap, identity, place_of
 
 _UNMISTAKABLE: Final = frozenset(
     {"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
@@ -170,7 +170,7 @@ def buffers(model: nn.Module) -> tuple[Slot, ...]:
             full = join(path, name)
             if isinstance(module, ParametrizationList):
                 full = _ORIGINAL.sub(r"\1\2", full)
-            _add(found, (buffer.dtype, *_key(buffer)), _slot(full, module, name, buffer))
+            _add(found, identity(buffer), _slot(full, module, name, buffer))
     return tuple(found.values())
 
 
@@ -223,16 +223,11 @@ def _add(found: dict[Any, Slot], key: Any, slot: Slot) -> None:
         found[key] = replace(first, aliases=(*first.aliases, slot.name))
 
 
-def _key(tensor: torch.Tensor) -> tuple[Any, ...]:
-    place = None if is_lazy(tensor) else place_of(tensor)
-    return ("object", id(tensor)) if place is None else ("place", place.storage, place.form)
-
-
 def _merged(found_slots: Iterable[Slot]) -> tuple[Slot, ...]:
     found: dict[Any, Slot] = {}
     for slot in found_slots:
-        magnitude = None if slot.magnitude is None else _key(slot.magnitude)
-        _add(found, (slot.dtype, slot.parametrization, magnitude, *_key(slot.stored)), slot)
+        magnitude = None if slot.magnitude is None else identity(slot.magnitude)
+        _add(found, (slot.parametrization, magnitude, identity(slot.stored)), slot)
     by_storage: dict[int, list[tuple[Form, Slot]]] = {}
     for slot in found.values():
         place = None if slot.lazy else place_of(slot.stored)

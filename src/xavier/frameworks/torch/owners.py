@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 
 import torch
 from torch import nn
@@ -13,7 +13,7 @@ from xavier._types.plan import Plan
 from xavier.frameworks.torch._effective import is_rebuilt, tensors_of
 from xavier.frameworks.torch._fit import jobs
 from xavier.frameworks.torch._mirror import Held, held_tensors, in_workshop, table_of
-from xavier.frameworks.torch._storages import Twins
+from xavier.frameworks.torch._storages import Twins, identity
 from xavier.frameworks.torch._workshop import Workshop
 from xavier.frameworks.torch.names import buffers, slots
 
@@ -43,7 +43,7 @@ def owner_values(model: nn.Module, plan: Plan) -> dict[str, torch.Tensor]:
     wanted = {
         name: held
         for name, held in _by_name(model).items()
-        if held.tensor.device.type == "meta" and id(held.tensor) not in drawn
+        if held.tensor.device.type == "meta" and identity(held.tensor) not in drawn
     }
     if not wanted:
         return {}
@@ -72,21 +72,21 @@ def _unmade(missing: Mapping[str, str]) -> PlanError:
     )
 
 
-def _drawn(model: nn.Module, plan: Plan) -> set[int]:
+def _drawn(model: nn.Module, plan: Plan) -> set[Hashable]:
     """Return the identities of all tensors that drawing the plan will fill."""
-    found: set[int] = set()
+    found: set[Hashable] = set()
     for job in jobs(model, plan):
         if job.whole:
-            found.update(id(each) for each in tensors_of(job.slot, rebuilt=is_rebuilt(job)))
+            found.update(identity(each) for each in tensors_of(job.slot, rebuilt=is_rebuilt(job)))
     return found
 
 
 def _by_name(model: nn.Module) -> dict[str, Held]:
     """Return every tensor once, by canonical name; what has none by the name it is stored under."""
     names = {id(slot.stored): slot.name for slot in (*slots(model), *buffers(model))}
-    found: dict[int, tuple[str, Held]] = {}
+    found: dict[Hashable, tuple[str, Held]] = {}
     for held in held_tensors(model):
-        found.setdefault(id(held.tensor), (names.get(id(held.tensor), held.name), held))
+        found.setdefault(identity(held.tensor), (names.get(id(held.tensor), held.name), held))
     return dict(found.values())
 
 
