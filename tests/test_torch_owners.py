@@ -203,6 +203,28 @@ def test_views_of_one_meta_storage_share_memory_afterwards():
     assert same_bits(real.second, meta.second)
 
 
+def test_attributes_and_types_of_parameters_survive():
+    class Marked(nn.Parameter):
+        pass
+
+    def factory():
+        model = nn.Module()
+        model.weight = Marked(torch.empty(2, 2))
+        model.weight.decay = 0.5
+        return model
+
+    _, meta = real_and_meta(factory)
+    assert type(meta.weight).__name__ == "Marked"
+    assert meta.weight.decay == 0.5
+
+
+def test_a_lazy_parameter_that_is_kept_on_meta_is_refused():
+    model = on_meta(lambda: nn.LazyLinear(3))
+    plan = plan_of(model, drawn=lambda slot: False)
+    with pytest.raises(PlanError, match="`weight`: it is lazy and has no shape yet; `bias`: it is"):
+        owner_values(model, plan)
+
+
 def test_a_recurrent_layer_runs_afterwards():
     real, meta = real_and_meta(lambda: nn.LSTM(4, 5, 2), lambda slot: True)
     x = torch.ones(3, 4)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -162,6 +164,12 @@ def test_a_right_inverse_that_refuses_is_told_before_anything_is_touched():
         write(model, plan_of(model), seed=0)
     assert all(same_bits(value, before[name]) for name, value in model.state_dict().items())
     write(model, plan_of(model, Normal(0.0, 1.0)), seed=0)
+
+
+@pytest.mark.parametrize("wrap", SPECTRAL_NORMS)
+def test_a_spectral_norm_can_be_copied_after_the_draw(wrap):
+    layer = drawn(wrap(nn.Linear(4, 6)))
+    assert not differing(layer, copy.deepcopy(layer))
 
 
 def test_a_pruned_weight_is_drawn_under_its_mask():

@@ -31,7 +31,11 @@ def row(name, shape, law=LAW, region=None):
 
 def plan_of(model, law=LAW, *, drawn=lambda slot: True, seed=None, rows=None):
     """Return a plan that draws all of some parameters from one law, or the given rows."""
-    rows = rows or [row(slot.name, slot.shape, law) for slot in slots(model) if drawn(slot)]
+    rows = (
+        rows
+        if rows is not None
+        else [row(slot.name, slot.shape, law) for slot in slots(model) if drawn(slot)]
+    )
     return Plan(tuple(rows), (), "by hand", structure_digest(model), seed=seed)
 
 

@@ -209,9 +209,10 @@ def _unit(vector: torch.Tensor) -> torch.Tensor:
 def _refresh(found: Effective, slot: Slot) -> None:
     """Recompute the copy of the weight that a hook of the old style leaves in the module."""
     owner = slot.owner
-    if slot.attribute not in vars(owner):
+    before = vars(owner).get(slot.attribute)
+    if not isinstance(before, torch.Tensor):
         return
-    with torch.enable_grad():
+    with torch.set_grad_enabled(before.requires_grad):
         if slot.parametrization == "weight_norm":
             fresh = found.machine.compute_weight(owner)
         elif slot.parametrization == "spectral_norm":

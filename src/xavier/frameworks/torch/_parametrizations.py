@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,11 @@ from torch.nn.utils.prune import BasePruningMethod
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
-_KINDS = {_WeightNorm: "weight_norm", _SpectralNorm: "spectral_norm", _Orthogonal: "orthogonal"}
+_KINDS: dict[type[nn.Module], str] = {
+    _WeightNorm: "weight_norm",
+    _SpectralNorm: "spectral_norm",
+    _Orthogonal: "orthogonal",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +66,7 @@ def _of_list(attribute: str, machine: ParametrizationList) -> Effective | None:
     originals = [part for part in machine._parameters.values() if part is not None]
     if not originals:
         return None  # a parametrized buffer
-    steps = list(machine)
+    steps: list[Any] = list(machine)
     kind = _KINDS.get(type(steps[0])) if len(steps) == 1 else None
     if kind == "weight_norm":
         magnitude, stored = originals
@@ -74,7 +78,9 @@ def _of_list(attribute: str, machine: ParametrizationList) -> Effective | None:
     return Effective(attribute, name, shape, stored, magnitude, tuple(originals), machine, dim)
 
 
-def _computed_shape(machine: ParametrizationList, originals: list[torch.Tensor]) -> tuple[int, ...]:
+def _computed_shape(
+    machine: ParametrizationList, originals: Sequence[torch.Tensor]
+) -> tuple[int, ...]:
     """Return the shape of the weight, run on meta copies where it is not the stored one."""
     if any(is_lazy(part) for part in originals):
         return ()

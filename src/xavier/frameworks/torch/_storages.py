@@ -48,7 +48,7 @@ def place_of(tensor: torch.Tensor) -> Place | None:
         else:
             merged.append((stride, size))
     storage = tensor.untyped_storage()._cdata
-    return Place(storage, (tensor.storage_offset() * item, tuple(reversed(merged))))
+    return Place(storage, (int(tensor.storage_offset()) * item, tuple(reversed(merged))))
 
 
 def identity(tensor: torch.Tensor) -> Hashable:

@@ -198,7 +198,7 @@ class Workshop:
                 run.failed[module] = f"{what}() raised {type(error).__name__}: {error}"
         for name in contents:
             held = self._wanted[name]
-            value = table_of(mirror.of(held.module), held.table).get(held.key)
+            value: Any = table_of(mirror.of(held.module), held.table).get(held.key)
             if _fits(value, held.tensor):
                 run.values[name] = value.detach().to(held.tensor.dtype)
         return run

@@ -11,7 +11,7 @@ from torch.nn.parameter import is_lazy
 from xavier._errors import PlanError
 from xavier._types.plan import Plan
 from xavier.frameworks.torch._effective import is_rebuilt, tensors_of
-from xavier.frameworks.torch._fit import jobs
+from xavier.frameworks.torch._fit import is_dtensor, jobs
 from xavier.frameworks.torch._mirror import Held, held_tensors, in_workshop, table_of
 from xavier.frameworks.torch._storages import Twins, identity
 from xavier.frameworks.torch._workshop import Workshop
@@ -47,9 +47,9 @@ def owner_values(model: nn.Module, plan: Plan) -> dict[str, torch.Tensor]:
     }
     if not wanted:
         return {}
-    lazy = [name for name, held in wanted.items() if is_lazy(held.tensor)]
-    if lazy:
-        raise _unmade(dict.fromkeys(lazy, "it is lazy and has no shape yet"))
+    hopeless = {name: reason for name, held in wanted.items() if (reason := _hopeless(held.tensor))}
+    if hopeless:
+        raise _unmade(hopeless)
     workshop = Workshop(model, wanted, seed=plan.seed or 0, scope=plan.scope)
     with in_workshop():
         made = workshop.make()
@@ -61,6 +61,12 @@ def owner_values(model: nn.Module, plan: Plan) -> dict[str, torch.Tensor]:
     if missing:
         raise _unmade(missing)
     return made
+
+
+def _hopeless(tensor: torch.Tensor) -> str:
+    if is_lazy(tensor):
+        return "it is lazy and has no shape yet"
+    return "it is sharded" if is_dtensor(tensor) else ""
 
 
 def _unmade(missing: Mapping[str, str]) -> PlanError:
@@ -136,8 +142,10 @@ def _real(tensor: torch.Tensor, twins: Twins, content: torch.Tensor | None) -> t
         twin.copy_(content)
     if isinstance(tensor, nn.Parameter):
         twin = nn.Parameter(twin, requires_grad=tensor.requires_grad)
-    if type(twin) is type(tensor) or isinstance(tensor, nn.Parameter):
-        twin.__dict__.update(tensor.__dict__)
+        if type(tensor) is not type(twin) and type(tensor).__base__ is nn.Parameter:
+            twin = torch.Tensor._make_subclass(type(tensor), twin, tensor.requires_grad)
+    for key, value in vars(tensor).items():
+        setattr(twin, key, value)
     return twin
 
 

@@ -176,5 +176,5 @@ def _warn_of_twins(model: nn.Module, plan: Plan, *, seed: int, scope: str) -> No
             f"two models were drawn with seed {seed}, scope {scope!r} and the same names: "
             "their weights are the same bits; pass another seed, or a scope for each",
             SameBitsWarning,
-            stacklevel=3,
+            stacklevel=4,  # whoever called init_
         )
