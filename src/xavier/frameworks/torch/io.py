@@ -122,9 +122,12 @@ def load_weights(model: nn.Module, path: Path) -> None:
 
     Raises:
         TargetError: If the file is no safetensors file, or does not fit the model.
+        MissingFrameworkError: If `safetensors` is not installed.
     """
-    from safetensors.torch import load_model  # noqa: PLC0415 - optional
-
+    try:
+        from safetensors.torch import load_model  # noqa: PLC0415 - optional
+    except ImportError:
+        raise MissingFrameworkError("safetensors", extra="torch") from None
     try:
         load_model(model, str(path), strict=True)
     except Exception as error:
