@@ -52,7 +52,7 @@ class RoutedBlock(nn.Module):
         logits = self.router(y)
         best, where = logits.topk(self.chosen, dim=-1)
         gates = torch.zeros_like(logits).scatter(-1, where, torch.softmax(best, dim=-1))
-        return x + torch.einsum("te,etd->td", gates, self.experts(y))
+        return x + (gates.t()[..., None] * self.experts(y)).sum(dim=0)
 
 
 class MixtureOfExperts(nn.Module):

@@ -140,20 +140,18 @@ class RotaryTable(nn.Module):
     def __init__(self, channels: int, *, context: int, base: float = 10000.0) -> None:
         super().__init__()
         self.base = base
-        empty = torch.empty(context, channels // 2)
+        empty = torch.empty(context, channels)
         self.register_buffer("cosines", empty, persistent=False)
         self.register_buffer("sines", torch.empty_like(empty), persistent=False)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
         """Write the tables, computed in float64."""
-        context, pairs = self.cosines.shape
+        context, channels = self.cosines.shape
         device = self.cosines.device
-        frequencies = self.base ** (
-            -torch.arange(pairs, dtype=torch.float64, device=device) / pairs
-        )
+        powers = torch.arange(0, channels, 2, dtype=torch.float64, device=device) / channels
         places = torch.arange(context, dtype=torch.float64, device=device)
-        angles = places[:, None] * frequencies
+        angles = (places[:, None] * self.base**-powers).repeat(1, 2)
         with torch.no_grad():
             self.cosines.copy_(angles.cos())
             self.sines.copy_(angles.sin())
@@ -162,8 +160,7 @@ class RotaryTable(nn.Module):
         """Return the channels turned: (…, length, channels) as they came in."""
         cosines, sines = self.cosines[: x.shape[-2]], self.sines[: x.shape[-2]]
         first, second = x.chunk(2, dim=-1)
-        turned = (first * cosines - second * sines, second * cosines + first * sines)
-        return torch.cat(turned, dim=-1)
+        return x * cosines + torch.cat([-second, first], dim=-1) * sines
 
 
 class GroupedQueryAttention(nn.Module):
