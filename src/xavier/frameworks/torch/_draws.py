@@ -13,6 +13,7 @@ from xavier._types.plan import Assignment, Region, Role
 from xavier.bits import Key, fill
 from xavier.frameworks.torch._elements import part_of, write_assignment
 from xavier.frameworks.torch._fit import DTYPES
+from xavier.frameworks.torch._scopes import key_for
 from xavier.frameworks.torch._storages import has_one_place_an_element
 from xavier.frameworks.torch._truncated import between
 
@@ -41,6 +42,22 @@ def require_drawable(tensor: torch.Tensor) -> None:
             f"several elements lie at one address (strides {tensor.stride()})",
             hint="an expanded tensor: give it memory of its own with .clone()",
         )
+
+
+def draw_law(
+    tensor: torch.Tensor,
+    law: Law,
+    generator: torch.Generator | None,
+    *,
+    name: str | None,
+    seed: int | None,
+) -> torch.Tensor:
+    """Draw a tensor from a law under the name and seed that were given, or that the scope has."""
+    require_drawable(tensor)
+    key = key_for(tensor, name=name, seed=seed, generator=generator)
+    if key is not None:
+        write_law(tensor, law, key)
+    return tensor
 
 
 def write_law(tensor: torch.Tensor, law: Law, key: Key) -> None:

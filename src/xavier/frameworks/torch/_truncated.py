@@ -1,4 +1,4 @@
-"""Normal numbers given an interval, by the inverse of the distribution function."""
+"""Normal laws given an interval: one of xavier's, or the inverse distribution function."""
 
 from __future__ import annotations
 
@@ -6,8 +6,24 @@ import math
 
 import torch
 
+from xavier._types.laws import Constant, Law, Normal, TruncatedNormal
+from xavier.bits._truncation import truncation
+
+_NOTHING_BEYOND = 40.0  # standard deviations: the mass outside is below 2**-1000
 _LOWEST = -600.0  # exp of less than this is no longer accurate to the last digit
 _STEPS = 5  # of Newton's method, which doubles the digits; the start has at least one
+
+
+def known_law(mean: float, std: float, a: float, b: float) -> Law | None:
+    """Return a normal law given [a, b] as one of xavier's laws; None if it is none of them."""
+    if a == b:
+        return Constant(a)
+    if min(mean - a, b - mean) >= _NOTHING_BEYOND * std:
+        return Normal(mean, std)
+    if not math.isclose(mean - a, b - mean, rel_tol=1e-9):
+        return None
+    cut = (b - mean) / std
+    return TruncatedNormal(mean, std * truncation(cut).std, cut)
 
 
 def between(a: float, b: float, uniforms: torch.Tensor) -> torch.Tensor:

@@ -20,17 +20,18 @@ import torch
 from torch.nn.init import calculate_gain, constant_, dirac_, eye_, ones_, zeros_
 
 from xavier._errors import LawError, ShapeError, UnknownNameError
-from xavier._types.laws import Constant, Law, Normal, Orthogonal, TruncatedNormal, Uniform
+from xavier._types.laws import Law, Normal, Orthogonal, Uniform
 from xavier.bits import Key
-from xavier.bits._truncation import truncation
 from xavier.frameworks.torch._draws import (
     clamp,
+    draw_law,
     require_drawable,
     write_between,
     write_law,
     zero_in_columns,
 )
 from xavier.frameworks.torch._scopes import key_for, scope
+from xavier.frameworks.torch._truncated import known_law
 
 __all__ = [
     "calculate_gain",
@@ -52,7 +53,6 @@ __all__ = [
 ]
 
 _MATRIX_AXES = 2
-_NOTHING_BEYOND = 40.0  # standard deviations: the mass outside is below 2**-1000
 
 
 def uniform_(
@@ -89,7 +89,7 @@ def uniform_(
         >>> bool((weight.abs() <= 1).all())
         True
     """
-    return _drawn(tensor, Uniform(a, b), generator, name=name, seed=seed)
+    return draw_law(tensor, Uniform(a, b), generator, name=name, seed=seed)
 
 
 def normal_(
@@ -114,7 +114,7 @@ def normal_(
     Returns:
         The tensor.
     """
-    return _drawn(tensor, Normal(mean, std), generator, name=name, seed=seed)
+    return draw_law(tensor, Normal(mean, std), generator, name=name, seed=seed)
 
 
 def trunc_normal_(  # noqa: PLR0913 - torch's signature
@@ -159,7 +159,7 @@ def trunc_normal_(  # noqa: PLR0913 - torch's signature
         raise LawError(f"mean and std are {mean} and {std}, expected finite, and std positive")
     if not a <= b or math.inf in (a, -b):
         raise LawError(f"the ends are {a} and {b}, expected an interval that holds some number")
-    law = _symmetric_law(mean, std, a, b)
+    law = known_law(mean, std, a, b)
     require_drawable(tensor)
     key = key_for(tensor, name=name, seed=seed, generator=generator)
     if key is None:
@@ -203,7 +203,7 @@ def xavier_uniform_(
         Glorot and Bengio, 2010, equation 16.
     """
     bound = math.sqrt(3.0) * _xavier_std(tensor, gain)
-    return _drawn(tensor, Uniform(-bound, bound), generator, name=name, seed=seed)
+    return draw_law(tensor, Uniform(-bound, bound), generator, name=name, seed=seed)
 
 
 def xavier_normal_(
@@ -230,7 +230,7 @@ def xavier_normal_(
         Glorot and Bengio, 2010, section 4.2.1.
     """
     law = Normal(0.0, _xavier_std(tensor, gain))
-    return _drawn(tensor, law, generator, name=name, seed=seed)
+    return draw_law(tensor, law, generator, name=name, seed=seed)
 
 
 def kaiming_uniform_(  # noqa: PLR0913 - torch's signature
@@ -269,7 +269,7 @@ def kaiming_uniform_(  # noqa: PLR0913 - torch's signature
         He et al., 2015, section 2.2.
     """
     bound = math.sqrt(3.0) * _kaiming_std(tensor, a, mode, nonlinearity)
-    return _drawn(tensor, Uniform(-bound, bound), generator, name=name, seed=seed)
+    return draw_law(tensor, Uniform(-bound, bound), generator, name=name, seed=seed)
 
 
 def kaiming_normal_(  # noqa: PLR0913 - torch's signature
@@ -300,7 +300,7 @@ def kaiming_normal_(  # noqa: PLR0913 - torch's signature
         He et al., 2015, section 2.2.
     """
     law = Normal(0.0, _kaiming_std(tensor, a, mode, nonlinearity))
-    return _drawn(tensor, law, generator, name=name, seed=seed)
+    return draw_law(tensor, law, generator, name=name, seed=seed)
 
 
 def orthogonal_(
@@ -333,7 +333,7 @@ def orthogonal_(
     """
     if tensor.dim() < _MATRIX_AXES:
         raise ShapeError(f"shape is {tuple(tensor.shape)}, expected two or more axes")
-    return _drawn(tensor, Orthogonal(gain), generator, name=name, seed=seed)
+    return draw_law(tensor, Orthogonal(gain), generator, name=name, seed=seed)
 
 
 def sparse_(
@@ -380,33 +380,6 @@ def sparse_(
         zeros = math.ceil(sparsity * tensor.shape[0])
         zero_in_columns(tensor, zeros, key=Key(key.seed, f"{key.name}#zeros"))
     return tensor
-
-
-def _drawn(
-    tensor: torch.Tensor,
-    law: Law,
-    generator: torch.Generator | None,
-    *,
-    name: str | None,
-    seed: int | None,
-) -> torch.Tensor:
-    require_drawable(tensor)
-    key = key_for(tensor, name=name, seed=seed, generator=generator)
-    if key is not None:
-        write_law(tensor, law, key)
-    return tensor
-
-
-def _symmetric_law(mean: float, std: float, a: float, b: float) -> Law | None:
-    """Return one of xavier's laws where the truncated law is one."""
-    if a == b:
-        return Constant(a)
-    if min(mean - a, b - mean) >= _NOTHING_BEYOND * std:
-        return Normal(mean, std)
-    if not math.isclose(mean - a, b - mean, rel_tol=1e-9):
-        return None
-    cut = (b - mean) / std
-    return TruncatedNormal(mean, std * truncation(cut).std, cut)
 
 
 def _fans(tensor: torch.Tensor) -> tuple[int, int]:
