@@ -20,7 +20,7 @@ import torch
 from torch.nn.init import calculate_gain, constant_, dirac_, eye_, ones_, zeros_
 
 from xavier._errors import LawError, ShapeError, UnknownNameError
-from xavier._types.laws import Law, Normal, Orthogonal, Uniform
+from xavier._types.laws import Normal, Orthogonal, Uniform
 from xavier.bits import Key
 from xavier.frameworks.torch._draws import (
     clamp,
