@@ -6,10 +6,11 @@ from xavier.frameworks.torch.lsuv import rescale
 from xavier.frameworks.torch.names import buffers, slots
 from xavier.frameworks.torch.owners import materialize, owner_values
 from xavier.frameworks.torch.trace import trace, untraced
-from xavier.frameworks.torch.write import default_seed, write
+from xavier.frameworks.torch.write import check_fits, default_seed, write
 
 __all__ = [
     "buffers",
+    "check_fits",
     "default_seed",
     "materialize",
     "owner_values",
