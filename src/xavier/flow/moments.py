@@ -27,6 +27,7 @@ from xavier.theory.quadrature import powers, powers2
 
 _MAX_DEPTH = 60
 _EPSILON = 5e-3
+_LEAST_DECAY = 1e-9  # of a recurrence's second moment at each step
 _NAMES = {
     "input": "identity",
     "contraction": "identity",
@@ -171,6 +172,8 @@ class Propagation:
     # Elementwise
 
     def _elementwise(self, op: Op, arguments: list[Expression]) -> Expression:
+        if op.output in self.structure.scans:
+            return self._scanned(*self.structure.scans[op.output])
         arguments = [self._neutral(op, each) for each in arguments]
         if op.function is None:
             return of_root(Root(0.0, 1.0, "opaque"))
@@ -205,6 +208,23 @@ class Propagation:
                 second = 1.0
             return of_root(Root(mean, second, "normalization"))
         return out
+
+    def _scanned(self, kept: int, added: int) -> Expression:
+        """Return the state of `h = p * h + b` after many steps, however many this run made.
+
+        With p, b and the state before independent, `E[h] = E[b] / (1 - E[p])` and
+        `E[h**2] = (E[b**2] + 2 E[b] E[p] E[h]) / (1 - E[p**2])`.
+        """
+        (keeps, keeps_second), (mean, second) = self.moments(kept), self.moments(added)
+        if not keeps_second < 1 - _LEAST_DECAY:
+            self.notes.setdefault(
+                "a recurrence does not forget, so its state grows with the sequence; it counts"
+                " as after one step"
+            )
+            return of_root(Root(mean, second, "sum"))
+        settled = mean / (1 - keeps)
+        power = (second + 2 * mean * keeps * settled) / (1 - keeps_second)
+        return of_root(Root(settled, power, "sum"))
 
     def _neutral(self, op: Op, argument: Expression) -> Expression:
         """Put what does nothing in the place of a parameter whose values are unknown."""

@@ -7,6 +7,7 @@ graphs of ten thousand ops.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from xavier._types.flow import Flow, Op, OpKind, Origin
@@ -27,6 +28,8 @@ class Structure:
         first: Contractions that no weight stands before.
         scores: Lookups that are added to attention scores.
         streams: Outputs of residual adds.
+        scans: For the sums of an elementwise recurrence `h = p * h + b` that is unrolled over
+            a sequence: the inputs p and b of its first step, by the sum's output.
     """
 
     writes: dict[int, int] = field(default_factory=dict)
@@ -37,6 +40,7 @@ class Structure:
     first: set[int] = field(default_factory=set)
     scores: set[int] = field(default_factory=set)
     streams: set[int] = field(default_factory=set)
+    scans: dict[int, tuple[int, int]] = field(default_factory=dict)
 
 
 class Graph:
@@ -119,11 +123,56 @@ def structure(flow: Flow) -> Structure:
     """Return the structure of a flow."""
     graph = Graph(flow)
     found = Structure()
+    _find_scans(graph, found)
     _find_sums(graph, found)
     _find_recurrences(graph, found)
     _find_ends(graph, found)
     _find_scores(graph, found)
     return found
+
+
+@dataclass(frozen=True)
+class _Step:
+    """One sum `p * h + b` that may be a step of a scan."""
+
+    kept: int  # p
+    state: int  # h, before it was moved
+    added: int  # b
+    source: int  # what p is a part of, or is itself
+
+
+def _find_scans(graph: Graph, found: Structure) -> None:
+    """Find elementwise recurrences: sums that multiply one another by parts of one tensor."""
+    steps: dict[int, list[_Step]] = {}
+    first: dict[int, tuple[int, int]] = {}
+    for op in graph.flow.ops:
+        steps[op.output] = list(_steps(graph, op))
+        for step in steps[op.output]:
+            for before in steps.get(step.state, ()):
+                if before.source == step.source:
+                    begin = first.setdefault(step.state, (before.kept, before.added))
+                    first[op.output] = begin
+    found.scans.update(first)
+
+
+def _steps(graph: Graph, op: Op) -> Iterator[_Step]:
+    if op.kind is not OpKind.ADD or len(op.inputs) != 2:  # noqa: PLR2004 - a sum of two
+        return
+    for product, added in (op.inputs, op.inputs[::-1]):
+        made = graph.producer(_unmoved(graph, product))
+        if made is None or made.kind is not OpKind.MULTIPLY or len(made.inputs) != 2:  # noqa: PLR2004
+            continue
+        for kept, state in (made.inputs, made.inputs[::-1]):
+            yield _Step(kept, _unmoved(graph, state), added, _unmoved(graph, kept))
+
+
+def _unmoved(graph: Graph, value: int) -> int:
+    """Return what a value is, before its elements were moved or some of them selected."""
+    while (op := graph.producer(value)) is not None and op.kind is OpKind.MOVE:
+        if len(op.inputs) != 1:
+            break
+        value = op.inputs[0]
+    return value
 
 
 def _find_sums(graph: Graph, found: Structure) -> None:
@@ -134,6 +183,8 @@ def _find_sums(graph: Graph, found: Structure) -> None:
     adds: dict[int, int] = defaultdict(int)
     for op in graph.flow.ops:
         sides = graph.computed(op)
+        if op.output in found.scans:
+            continue
         if op.kind is not OpKind.ADD or len(sides) != 2:  # noqa: PLR2004 - a sum of two
             continue
         skip = _skip(graph, sides, before)

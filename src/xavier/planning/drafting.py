@@ -195,13 +195,18 @@ def _assignment(decision: Decision) -> Assignment:
         rule=repr(decision.choice.rule),
         law=decision.law,
         reason=reason,
-        forward_power=feed.forward,
-        backward_power=feed.backward,
-        predicted_q=decision.predicted_q,
-        predicted_chi=decision.predicted_chi,
+        forward_power=_rounded(feed.forward),
+        backward_power=_rounded(feed.backward),
+        predicted_q=_rounded(decision.predicted_q),
+        predicted_chi=_rounded(decision.predicted_chi),
         aliases=site.parameter.aliases,
         frameworks=_other_counts(site),
     )
+
+
+def _rounded(value: float) -> float:
+    """Return a number without the digits that two machines may compute otherwise."""
+    return float(f"{value:.9g}")
 
 
 def _other_counts(site: Site) -> dict[str, tuple[float, float]]:

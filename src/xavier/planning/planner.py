@@ -86,7 +86,8 @@ class Planner:
             self._pass()
             if turn:
                 critical, hopeless = self._long_stacks()
-                settled = critical == self._critical and self._chosen == before
+                seen = (critical, hopeless) == (self._critical, self._hopeless)
+                settled = seen and self._chosen == before
                 self._critical, self._hopeless = critical | self._critical, hopeless
                 if settled:
                     break

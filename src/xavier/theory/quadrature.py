@@ -351,8 +351,8 @@ def powers2(
 
     Example:
         >>> found = powers2(lambda a, b: np.maximum(a, 0) * b)
-        >>> found.forward, found.backward
-        (0.5, (0.5, 0.5))
+        >>> round(found.forward, 10), [round(each, 10) for each in found.backward]
+        (0.5, [0.5, 0.5])
     """
     spreads = [math.sqrt(each) for each in variances]
     places = [mean + spread * _GRID for mean, spread in zip(means, spreads, strict=True)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -52,16 +52,17 @@ def arrivals(model: nn.Module, slots: Sequence[Slot]) -> Mapping[str, Arrival]:
     """Return what each parameter holds, by its canonical name."""
     on_meta = any(slot.stored.device.type == "meta" for slot in slots)
     watched = _watch(model) if on_meta else {}
-    return {slot.name: _arrival(slot, watched) for slot in slots}
+    # Not `owner.weight`, which would run a parametrization.
+    weights = {id(slot.owner): slot for slot in slots if slot.attribute == "weight"}
+    return {
+        slot.name: watched.get(storage_of(slot.stored), Arrival())
+        if slot.stored.device.type == "meta"
+        else _of_values(slot, weights.get(id(slot.owner)))
+        for slot in slots
+    }
 
 
-def _arrival(slot: Slot, watched: Mapping[int, Arrival]) -> Arrival:
-    if slot.stored.device.type != "meta":
-        return _of_values(slot)
-    return watched.get(storage_of(slot.stored), Arrival())
-
-
-def _of_values(slot: Slot) -> Arrival:
+def _of_values(slot: Slot, weight: Slot | None) -> Arrival:
     values = slot.stored.detach()
     if values.numel() == 0 or not (values.is_floating_point() or values.is_complex()):
         return Arrival()
@@ -72,32 +73,36 @@ def _of_values(slot: Slot) -> Arrival:
             return Arrival()
     if bool((values == first).all()):
         value = float(first.real if values.is_complex() else first)
-        return Arrival(value, value * value, value, _is_meant(slot, value))
+        return Arrival(value, value * value, value, _is_meant(slot, weight, value))
     if values.numel() > _SMALL:
         return Arrival()
+    largest = float(values.abs().max())
+    return replace(of_tensor(values), deliberate=largest > _default(slot, weight))
+
+
+def of_tensor(values: torch.Tensor) -> Arrival:
+    """Return the moments of a real tensor; of a complex one, of its magnitudes."""
     wide = values.abs().double() if values.is_complex() else values.double()
-    return Arrival(
-        float(wide.mean()), float((wide * wide).mean()), None, _is_beyond_default(slot, wide)
-    )
+    return Arrival(float(wide.mean()), float((wide * wide).mean()))
 
 
-def _is_meant(slot: Slot, value: float) -> bool:
-    return value not in ((0.0,) if slot.attribute.startswith("bias") else (0.0, 1.0))
-
-
-def _is_beyond_default(slot: Slot, values: torch.Tensor) -> bool:
-    """Tell whether a bias holds more than the +-1/sqrt(fan_in) that PyTorch's default draws."""
+def _is_meant(slot: Slot, weight: Slot | None, value: float) -> bool:
+    """Tell whether one value in all places is more than a default; one alone may be drawn."""
     if not slot.attribute.startswith("bias"):
-        return True
-    weight = getattr(slot.owner, "weight", None)
-    hidden = getattr(slot.owner, "hidden_size", None)
-    if isinstance(hidden, int):
-        fan_in = hidden
-    elif isinstance(weight, torch.Tensor) and weight.dim() >= 2:  # noqa: PLR2004
-        fan_in = weight[0].numel()
-    else:
-        return True
-    return float(values.abs().max()) > 1.001 / math.sqrt(max(fan_in, 1))
+        return value not in (0.0, 1.0)
+    return abs(value) > _default(slot, weight) if slot.stored.numel() == 1 else value != 0.0
+
+
+def _default(slot: Slot, weight: Slot | None) -> float:
+    """Return the largest value that PyTorch's default draws for a bias: 1/sqrt(fan_in)."""
+    if not slot.attribute.startswith("bias"):
+        return 0.0
+    fan_in = getattr(slot.owner, "hidden_size", None)
+    if not isinstance(fan_in, int):
+        if weight is None or len(weight.shape) < 2:  # noqa: PLR2004
+            return 0.0
+        fan_in = math.prod(weight.shape[1:])
+    return 1.001 / math.sqrt(max(fan_in, 1))
 
 
 class _Watcher(TorchDispatchMode):
@@ -131,9 +136,8 @@ class _Watcher(TorchDispatchMode):
                 else Arrival(value, value * value, value, value not in (0.0, 1.0))
             )
         elif name == "copy" and whole and args[1].device.type != "meta":
-            real = args[1].double()
-            mean, second = float(real.mean()), float((real * real).mean())
-            self.found[key] = Arrival(mean, second, None, deliberate=True)
+            held = of_tensor(args[1].to(target.dtype))
+            self.found[key] = replace(held, deliberate=True)
         elif not (name in _KEEPS_RANDOM and before is not None and before.facts):
             self.found[key] = Arrival(deliberate=True)
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod
 
 import torch
 
 from xavier import fans
-from xavier._types.flow import WeightUse
+from xavier._types.flow import OpKind, WeightUse
 from xavier._types.plan import Region
+from xavier.frameworks.torch._calls import Call, is_tensor, tensors_of
+from xavier.frameworks.torch._op_kinds import PRODUCTS, kind_of
 from xavier.frameworks.torch._weight_maps import AddressSpace, LostAxesError, Piece, WeightMap
+from xavier.frameworks.torch._weights_followed import FollowedWeights
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,59 @@ def lookup_reading(weights: WeightMap) -> Reading:
     width = prod(weights.stand_in.shape[1:])
     kept = tuple(range(1, weights.stand_in.dim()))
     return Reading(weights, (), kept, (0,), 1.0, float(width), None)
+
+
+def reading_of(
+    call: Call, weights: FollowedWeights, by_input: Callable[[torch.Tensor], bool]
+) -> Reading | None:
+    """Return how an op reads weights, if it is a contraction or lookup that does.
+
+    Args:
+        call: The op.
+        weights: The tensors that hold weights.
+        by_input: Whether a tensor depends on the model's input.
+    """
+    name, args = call.name, call.args
+    if name in PRODUCTS:
+        start, left, right, out = PRODUCTS[name]
+        a, b = args[start], args[start + 1]
+        for mine, other, labels in ((b, a, (right, left, out)), (a, b, (left, right, out))):
+            found = weights.map_of(mine)
+            if found is not None and other not in weights:
+                return product_reading(found, other, labels)
+        return None
+    if name == "convolution" and (found := weights.map_of(args[1])) is not None:
+        _, _, _, stride, _, dilation, transposed, _, groups = args[:9]
+        return convolution_reading(found, stride, dilation, transposed, groups)
+    if name == "_trilinear" and (found := weights.map_of(args[1])) is not None:
+        return _bilinear_reading(found)
+    if not is_tensor(args[0]) or (found := weights.map_of(args[0])) is None:
+        return None
+    if kind_of(call.func) is OpKind.LOOKUP or _selects_rows(call, by_input):
+        return lookup_reading(found)
+    return None
+
+
+def addend(call: Call) -> torch.Tensor | None:
+    """Return what a contraction adds to its products: a bias, or a residual stream."""
+    if call.name == "convolution":
+        return call.args[2]
+    return call.args[0] if call.name in PRODUCTS and PRODUCTS[call.name][0] == 1 else None
+
+
+def _selects_rows(call: Call, by_input: Callable[[torch.Tensor], bool]) -> bool:
+    """Tell whether an op takes rows of a table by indices that depend on the input."""
+    first_only = (call.name == "index" and len(call.args[1]) == 1) or (
+        call.name == "index_select" and call.args[1] == 0
+    )
+    return first_only and any(map(by_input, tensors_of(call.args[1:])))
+
+
+def _bilinear_reading(weights: WeightMap) -> Reading:
+    out, left, right = weights.stand_in.shape[-3:]
+    dims = weights.stand_in.dim()
+    contracted, kept = (dims - 2, dims - 1), (dims - 3,)
+    return Reading(weights, contracted, kept, (), left * right, out * right, None)
 
 
 def uses(reading: Reading, space: AddressSpace) -> tuple[list[WeightUse], list[Piece], list[str]]:

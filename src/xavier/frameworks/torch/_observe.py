@@ -94,6 +94,7 @@ class Observer(TorchFunctionMode):
         self._data: WeakIdKeyDictionary = WeakIdKeyDictionary()
         self._follows: WeakIdKeyDictionary = WeakIdKeyDictionary()
         self._stack: list[nn.Module] = []
+        self._vectors = {name for name, parameter in scene.parameters if parameter.ndim < 2}  # noqa: PLR2004
         for name, parameter in scene.parameters:
             self._names[parameter] = (name,)
         for tensor in scene.data:
@@ -102,10 +103,12 @@ class Observer(TorchFunctionMode):
     @contextmanager
     def modules(self) -> Iterator[None]:
         """Keep track of the running module, for the paths of ops."""
+
+        def leave_one(*_: Any) -> None:
+            self._stack.pop()
+
         enter = _hooks.register_module_forward_pre_hook(lambda m, _: self._stack.append(m))
-        leave = _hooks.register_module_forward_hook(
-            lambda *_: self._stack.pop() and None, always_call=True
-        )
+        leave = _hooks.register_module_forward_hook(leave_one, always_call=True)
         try:
             yield
         finally:
@@ -190,7 +193,8 @@ class Observer(TorchFunctionMode):
             index=len(self.ops),
             name="lookup" if name in SELECTIONS else common(name),
             path=self._path(),
-            weights=weights,
+            # What is contracted before what is added, whichever the call names first.
+            weights=tuple(sorted(weights, key=lambda each: each in self._vectors)),
             shape=tuple(output.shape),
             output=_moments.moments(output),
             correlation=None if lookup else _moments.correlation(output, inputs=self._scene.inputs),

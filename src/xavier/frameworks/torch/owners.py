@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 
 import torch
 from torch import nn
@@ -17,7 +17,7 @@ from xavier.frameworks.torch._storages import Twins, identity
 from xavier.frameworks.torch._workshop import Workshop
 from xavier.frameworks.torch.names import buffers, slots
 
-__all__ = ["materialize", "owner_values"]
+__all__ = ["kept_values", "materialize", "owner_values"]
 
 
 def owner_values(model: nn.Module, plan: Plan) -> dict[str, torch.Tensor]:
@@ -61,6 +61,28 @@ def owner_values(model: nn.Module, plan: Plan) -> dict[str, torch.Tensor]:
     if missing:
         raise _unmade(missing)
     return made
+
+
+def kept_values(model: nn.Module, names: Iterable[str]) -> dict[str, torch.Tensor]:
+    """Return what owners give to the named meta tensors, as far as they can be made.
+
+    Args:
+        model: The model, left as it was.
+        names: Canonical names.
+
+    Returns:
+        Values by name; what is real already, or cannot be made, is left out.
+    """
+    held = _by_name(model)
+    wanted = {
+        name: held[name]
+        for name in names
+        if name in held and held[name].tensor.is_meta and not _hopeless(held[name].tensor)
+    }
+    if not wanted:
+        return {}
+    with in_workshop():
+        return Workshop(model, wanted, seed=0, scope="").make()
 
 
 def _hopeless(tensor: torch.Tensor) -> str:

@@ -7,7 +7,8 @@ on data; `torch.fx` and `torch.export` fail on ordinary control flow.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
@@ -17,8 +18,8 @@ from torch import nn
 from torch.utils._pytree import tree_map
 
 from xavier._errors import TraceError
-from xavier._types.flow import Flow, Origin, Parameter, Value
-from xavier.frameworks.torch._arrival import Arrival, arrivals
+from xavier._types.flow import Flow, Op, Origin, Parameter, Value
+from xavier.frameworks.torch._arrival import Arrival, arrivals, of_tensor
 from xavier.frameworks.torch._meta_run import (
     MetaParameters,
     RealReads,
@@ -30,6 +31,7 @@ from xavier.frameworks.torch._meta_run import (
 from xavier.frameworks.torch._module_facts import fed_by_order, module_facts
 from xavier.frameworks.torch._recorder import Recorder
 from xavier.frameworks.torch.names import Slot, buffers, canonical, slots, structure_digest
+from xavier.frameworks.torch.owners import kept_values
 
 _OLD_STYLE = ("weight_norm_hook", "spectral_norm_hook")
 
@@ -51,21 +53,23 @@ def trace(model: nn.Module, example: Any) -> Flow:
     found = slots(model)
     arrived = arrivals(model, found)
     recorder = Recorder()
+    graph = recorder.graph
     with as_it_was(model):
         outputs = _run(model, example, found, recorder)
-    ops = recorder.finish(outputs)
-    values = tuple(_with_facts(value, arrived) for value in recorder.values)
+    ops = graph.finish(outputs)
+    arrived = _completed(model, arrived, ops, graph.values)
+    values = tuple(_with_facts(value, arrived) for value in graph.values)
     return Flow(
         ops=ops,
         values=values,
         outputs=tuple(outputs),
         parameters=tuple(
-            _parameter(slot, arrived[slot.name], touched=slot.name in recorder.touched)
+            _parameter(slot, arrived[slot.name], touched=slot.name in graph.touched)
             for slot in found
         ),
         buffers=tuple((each.name, tuple(each.shape)) for each in buffers(model)),
         model_digest=structure_digest(model),
-        notes=tuple(recorder.notes),
+        notes=tuple(graph.notes),
     )
 
 
@@ -92,16 +96,17 @@ def untraced(model: nn.Module) -> Flow:
 def _run(
     model: nn.Module, example: Any, found: tuple[Slot, ...], recorder: Recorder
 ) -> list[int]:
+    graph = recorder.graph
     leaves: dict[tuple[int, str], torch.Tensor] = {}
     paths = {each: canonical(path) for path, each in model.named_modules()}
     twins = MetaParameters(recorder.shadows)
     swap_in(model, twins, recorder.shadows)
     for slot in found:
         if slot.parametrization is None:
-            recorder.add_weight(slot.name, twins.of(slot.stored))
+            graph.weights.add(slot.name, twins.of(slot.stored))
         else:
             leaf = torch.empty(tuple(slot.shape), dtype=slot.dtype, device="meta")
-            recorder.add_weight(slot.name, leaf)
+            graph.weights.add(slot.name, leaf)
             leaves[id(slot.owner), slot.attribute] = leaf
             remove_weight_hook(slot.owner, slot.attribute, leaf)
     args, kwargs = _arguments(example, recorder)
@@ -122,21 +127,21 @@ def _run(
 
     with ExitStack() as stack:
         stack.enter_context(torch.no_grad())
-        stack.enter_context(following_modules(paths, recorder.paths, parametrization))
+        stack.enter_context(following_modules(paths, graph.paths, parametrization))
         stack.enter_context(RealReads(recorder.real))
         stack.enter_context(recorder)
         try:
             out = model(*args, **kwargs)
         except Exception as error:
             raise TraceError(
-                f"the model raised {type(error).__name__} in `{recorder.paths[-1] or 'forward'}`:"
+                f"the model raised {type(error).__name__} in `{graph.paths[-1] or 'forward'}`:"
                 f" {str(error).strip()}",
                 hint=f"does the example fit? It is {_describe(example)}",
             ) from error
     return [
         value
         for each in tensors_in(out)
-        if (value := recorder.value_of(each)) is not None
+        if (value := graph.value_of(each)) is not None
     ]
 
 
@@ -176,6 +181,28 @@ def _with_facts(value: Value, arrived: Mapping[str, Arrival]) -> Value:
         return value
     facts = arrived[value.name]
     return replace(value, mean=facts.mean, second=facts.second)
+
+
+def _completed(
+    model: nn.Module,
+    arrived: Mapping[str, Arrival],
+    ops: Sequence[Op],
+    values: Sequence[Value],
+) -> Mapping[str, Arrival]:
+    """Add what owners give to kept meta parameters, where the signal depends on it."""
+    drawn = {use.parameter for op in ops for use in op.weights}
+    unknown = {
+        value.name
+        for value in values
+        if value.origin is Origin.PARAMETER and value.name not in drawn
+        if value.name in arrived and math.isnan(arrived[value.name].mean)
+    }
+    found = {name: of_tensor(value) for name, value in kept_values(model, unknown).items()}
+    moments = {
+        name: replace(arrived[name], mean=found[name].mean, second=found[name].second)
+        for name in found
+    }
+    return {**arrived, **moments}
 
 
 def _parameter(slot: Slot, arrival: Arrival, *, touched: bool, **extra: str) -> Parameter:

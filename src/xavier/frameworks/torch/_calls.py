@@ -1,0 +1,122 @@
+"""One call of an operator, and what identifies a tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils._pytree import tree_flatten, tree_map_only
+
+from xavier.frameworks.torch._op_kinds import base_name
+from xavier.frameworks.torch._shadows import storage_of
+
+Key = tuple[int, int, tuple[int, ...], tuple[int, ...]]
+
+_PLACEMENT = ("dtype", "device", "memory_format")
+
+
+def key_of(tensor: torch.Tensor) -> Key:
+    """Return what identifies a tensor's elements: storage, offset, shape and strides."""
+    return (storage_of(tensor), tensor.storage_offset(), tuple(tensor.shape), tensor.stride())
+
+
+def is_tensor(thing: object) -> bool:
+    """Tell whether something is a tensor."""
+    return isinstance(thing, torch.Tensor)
+
+
+def tensors_of(tree: Any) -> list[torch.Tensor]:
+    """Return the tensors in nested arguments, in order."""
+    return [each for each in tree_flatten(tree)[0] if is_tensor(each)]
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of an operator.
+
+    Attributes:
+        func: The operator.
+        args: Its positional arguments.
+        kwargs: Its keyword arguments.
+        outs: The tensors that it returned.
+        mutated: The arguments that it wrote to.
+    """
+
+    func: torch._ops.OpOverload
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    outs: list[torch.Tensor]
+    mutated: list[torch.Tensor]
+
+    @cached_property
+    def name(self) -> str:
+        """The operator's name without namespace, overload and underscore."""
+        return base_name(self.func)
+
+    @cached_property
+    def tensors(self) -> list[torch.Tensor]:
+        """The tensors among its arguments, in order."""
+        return tensors_of((self.args, self.kwargs))
+
+    def again(
+        self,
+        old: torch.Tensor,
+        new: torch.Tensor,
+        other: Callable[[torch.Tensor], torch.Tensor],
+    ) -> Any:
+        """Call the operator with one argument replaced, the others as `other` gives them."""
+        replaced = lambda each: new if each is old else other(each)  # noqa: E731
+        args, kwargs = tree_map_only(torch.Tensor, replaced, (self.args, self.placeless))
+        return self.func(*args, **kwargs)
+
+    @property
+    def placeless(self) -> dict[str, Any]:
+        """The keyword arguments but for dtype, device and memory format."""
+        return {key: each for key, each in self.kwargs.items() if key not in _PLACEMENT}
+
+    def function(self) -> Callable[..., np.ndarray]:
+        """Return the operator as a function of float64 arrays, one for each tensor argument."""
+        func, in_place = self.func, self.func._schema.is_mutable
+        # The tensors themselves are not kept: only their places in the arguments.
+        hollow = torch.empty(0)
+        args, kwargs = tree_map_only(torch.Tensor, lambda _: hollow, (self.args, self.placeless))
+
+        def call(*arrays: np.ndarray) -> np.ndarray:
+            shape = np.broadcast_shapes(*(np.shape(each) for each in arrays))
+            wide = [torch.from_numpy(np.array(np.broadcast_to(each, shape))) for each in arrays]
+            rest = iter(wide)
+            filled, named = tree_map_only(torch.Tensor, lambda _: next(rest), (args, kwargs))
+            with torch.no_grad():
+                out = func(*filled, **named)
+            return (filled[0] if in_place else out).numpy()
+
+        return call
+
+
+def mutated(func: torch._ops.OpOverload, args: Any, kwargs: Any) -> list[torch.Tensor]:
+    """Return the arguments that an operator's schema says it writes to."""
+    found: list[Any] = []
+    for at, argument in enumerate(func._schema.arguments):
+        if argument.alias_info is not None and argument.alias_info.is_write:
+            found.append(args[at] if at < len(args) else kwargs.get(argument.name))
+    return tensors_of(found)
+
+
+def overlap(left: Key, right: Key) -> bool:
+    """Tell whether two views of a storage share elements; when in doubt, they do."""
+    if left[3] != right[3]:
+        return True
+    order = sorted(range(len(left[3])), key=lambda axis: -left[3][axis])
+    mine, other = left[1], right[1]
+    for axis in order:
+        stride = left[3][axis]
+        if stride == 0:
+            continue
+        (a, mine), (b, other) = divmod(mine, stride), divmod(other, stride)
+        if a + left[2][axis] <= b or b + right[2][axis] <= a:
+            return False
+    return True

@@ -1,0 +1,366 @@
+"""Writes down the graph of ops and values while a model runs."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from xavier._types.flow import Op, OpKind, Origin, Value, WeightUse
+from xavier._types.plan import Region
+from xavier.frameworks.torch._blocks import BlockTracker
+from xavier.frameworks.torch._calls import Call, Key, key_of, overlap
+from xavier.frameworks.torch._contractions import Reading, addend, reading_of, uses
+from xavier.frameworks.torch._op_kinds import PRODUCTS, kind_of, selects
+from xavier.frameworks.torch._shadows import Shadows, storage_of
+from xavier.frameworks.torch._weight_maps import Piece, ranges
+from xavier.frameworks.torch._weights_followed import FollowedWeights, Lost
+
+_FUNCTIONS = (OpKind.ELEMENTWISE, OpKind.ADD, OpKind.MULTIPLY)
+
+
+class GraphWriter:
+    """The graph of a run, op by op.
+
+    Attributes:
+        ops: The ops so far.
+        values: What they read and made.
+        notes: What could not be followed.
+        touched: The parameters that some op read.
+        weights: The tensors that hold weights alone.
+        paths: The running modules' paths, the innermost last.
+    """
+
+    def __init__(self, shadows: Shadows) -> None:
+        self.ops: list[Op] = []
+        self.values: list[Value] = []
+        self.notes: dict[str, None] = {}
+        self.touched: set[str] = set()
+        self.weights = FollowedWeights(shadows)
+        self.paths: list[str] = [""]
+        self._shadows = shadows
+        self._blocks = BlockTracker()
+        self._pieces: dict[tuple[int, int], tuple[Reading, Piece]] = {}
+        self._keys: dict[Key, int] = {}
+        self._by_storage: dict[int, set[Key]] = defaultdict(set)
+        self._writers: dict[int, list[int]] = {}
+        self._from_input: set[int] = set()
+
+    def note(self, text: str) -> None:
+        """Add a note, once."""
+        self.notes.setdefault(text)
+
+    # Values
+
+    def add_input(self, twin: torch.Tensor, name: str) -> None:
+        """Register the meta twin of one of the example's tensors."""
+        self._from_input.add(storage_of(twin))
+        if twin.is_floating_point() or twin.is_complex():
+            index = self._add_value(Value(tuple(twin.shape), Origin.INPUT, name=name))
+            self._place(key_of(twin), index)
+            self._writers[storage_of(twin)] = [index]
+
+    def value_of(self, tensor: torch.Tensor) -> int | None:
+        """Return the value that a tensor holds, if it is part of the signal."""
+        return self._value(tensor) if self._is_signal(tensor) else None
+
+    def _is_signal(self, tensor: torch.Tensor) -> bool:
+        return storage_of(tensor) in self._writers
+
+    def _depends_on_input(self, tensor: torch.Tensor) -> bool:
+        return storage_of(tensor) in self._from_input
+
+    def _add_value(self, value: Value) -> int:
+        self.values.append(value)
+        return len(self.values) - 1
+
+    def _place(self, key: Key, value: int) -> None:
+        self._keys[key] = value
+        self._by_storage[key[0]].add(key)
+
+    def _value(self, tensor: torch.Tensor) -> int:
+        """Return the value a tensor holds, adding constants, weights and views as they are met."""
+        key = key_of(tensor)
+        if key in self._keys:
+            return self._keys[key]
+        if tensor in self.weights:
+            index = self._of_weights(tensor)
+            self._place(key, index)
+            return index
+        if self._is_signal(tensor):
+            writers = tuple(dict.fromkeys(self._writers[storage_of(tensor)]))
+            return self._add_op(OpKind.MOVE, "alias", writers, tensor, attributes={"selects": True})
+        known = self._shadows.known(tensor)
+        mean, second = _moments(self._shadows.of(tensor)) if known else (0.0, 1.0)
+        shape = tuple(tensor.shape)
+        return self._add_value(Value(shape, Origin.CONSTANT, mean=mean, second=second))
+
+    def _of_weights(self, tensor: torch.Tensor) -> int:
+        """Return the value of a tensor of weights that enters the signal elementwise."""
+        names = self.weights.names(tensor)
+        self.touched.update(names)
+        lost = self.weights.lost(tensor)
+        if lost is not None and kind_of(lost.call.func) in (*_FUNCTIONS, OpKind.MOVE):
+            return self._computed_weight(lost, tensor)
+        shape, name = tuple(tensor.shape), names[0] if names else ""
+        value = self._add_value(Value(shape, Origin.PARAMETER, name=name))
+        found = self.weights.map_of(tensor)
+        if found is None or found.scale == 1:
+            return value
+        scale = found.scale
+        times = lambda x: x * scale  # noqa: E731
+        return self._add_op(
+            OpKind.MULTIPLY, "scale", (value,), tensor, function=times, origin=Origin.PARAMETER
+        )
+
+    def _computed_weight(self, lost: Lost, tensor: torch.Tensor) -> int:
+        call, kind = lost.call, kind_of(lost.call.func)
+        return self._add_op(
+            kind,
+            f"aten.{call.name}",
+            tuple(self._value(each) for each in call.tensors),
+            tensor,
+            function=None if kind is OpKind.MOVE else call.function(),
+            attributes={"selects": selects(call.func)} if kind is OpKind.MOVE else {},
+            origin=Origin.PARAMETER,
+        )
+
+    def _add_op(  # noqa: PLR0913 - an op has that many parts
+        self,
+        kind: OpKind,
+        name: str,
+        inputs: tuple[int, ...],
+        out: torch.Tensor,
+        *,
+        weights: tuple[WeightUse, ...] = (),
+        function: Callable[..., np.ndarray] | None = None,
+        attributes: dict[str, Any] | None = None,
+        origin: Origin = Origin.COMPUTED,
+    ) -> int:
+        index = self._add_value(Value(tuple(out.shape), origin, producer=len(self.ops)))
+        self.ops.append(
+            Op(kind, name, self.paths[-1], inputs, index, weights, function, attributes or {})
+        )
+        self._place(key_of(out), index)
+        return index
+
+    # Ops
+
+    def record(self, call: Call) -> None:
+        """Write down one call of an operator."""
+        if not call.outs:
+            return
+        signal = any(map(self._is_signal, call.tensors))
+        if signal or any(map(self._depends_on_input, call.tensors)):
+            self._from_input.update(storage_of(each) for each in call.outs)
+        if call.func.is_view and not call.mutated and not self.weights.any(call.tensors):
+            if self._is_signal(call.tensors[0]):
+                self._move(call)
+            return
+        reading = reading_of(call, self.weights, self._depends_on_input)
+        if reading is not None:
+            self._contraction(call, reading)
+        elif signal:
+            self._signal(call)
+        else:
+            self.weights.follow(call)
+
+    def _contraction(self, call: Call, reading: Reading) -> None:
+        found, pieces, lost = uses(reading, self.weights.space)
+        for name in lost:
+            self.note(f"`{name}`: which stored axis plays which part was lost; all of it is one")
+        self.touched.update(use.parameter for use in found)
+        for each in call.tensors:
+            self.touched.update(self.weights.names(each))
+        lookup = kind_of(call.func) in (OpKind.LOOKUP, OpKind.MOVE)
+        inputs = tuple(self._value(each) for each in ([] if lookup else self._data(call)))
+        op, out = len(self.ops), call.outs[0]
+        value = self._add_op(
+            OpKind.LOOKUP if lookup else OpKind.CONTRACT,
+            f"aten.{call.name}",
+            inputs,
+            out,
+            weights=tuple(_scaled(use, call) for use in found),
+            attributes={"batched": len(reading.batched)},
+        )
+        self._read(inputs)
+        for at, piece in enumerate(pieces):
+            self._pieces[op, at] = (reading, piece)
+        if reading.output_axis is not None and len(found) == 1:
+            self._blocks.start(op, value, out.shape, reading.output_axis)
+        bias = addend(call)
+        if bias is not None:
+            value = self._biased(value, bias, call)
+        self._writers[storage_of(out)] = [value]
+
+    def _biased(self, value: int, bias: torch.Tensor, call: Call) -> int:
+        """Write the sum that is part of a contraction as an op of its own."""
+        beta = float(call.kwargs.get("beta", 1))
+        inputs, out = (value, self._value(bias)), call.outs[0]
+        plus = lambda x, y: x + beta * y  # noqa: E731
+        total = self._add_op(OpKind.ADD, "aten.add", inputs, out, function=plus)
+        sources = [each for each in inputs if self.values[each].origin is Origin.COMPUTED]
+        if not self._blocks.carry(sources, total, out.shape):
+            self._read(inputs)
+        return total
+
+    def _data(self, call: Call) -> list[torch.Tensor]:
+        """Return the factors of a contraction that are not weights."""
+        if call.name in PRODUCTS:
+            start = PRODUCTS[call.name][0]
+            factors = [each for each in call.args[start : start + 2] if each not in self.weights]
+            return factors[:1]
+        if call.name == "_trilinear":
+            return [each for each in call.tensors if each not in self.weights]
+        return call.tensors[:1]
+
+    def _signal(self, call: Call) -> None:
+        kind = self._signal_kind(call)
+        if kind is OpKind.MOVE:
+            self._move(call)
+        else:
+            if kind is OpKind.OPAQUE:
+                told = f"{call.func} is not understood; it counts as unit noise"
+                self.note(f"`{self.paths[-1]}`: {told}")
+            if kind is OpKind.CONTRACT:
+                self._note_lost(call)
+            self._computation(call, kind)
+        for out in call.outs:
+            value = self._keys.get(key_of(out))
+            if value is not None and not (call.func.is_view and not call.mutated):
+                self._written(out, value, in_place=bool(call.mutated))
+
+    def _signal_kind(self, call: Call) -> OpKind:
+        if call.name == "where" and not self._is_signal(call.tensors[0]):
+            return OpKind.MOVE  # a mask that is known keeps the one or the other
+        return kind_of(call.func)
+
+    def _note_lost(self, call: Call) -> None:
+        for each in call.tensors:
+            lost = self.weights.lost(each)
+            for name in lost.names if lost is not None else ():
+                self.note(f"`{name}`: contracted through a function of the weight; it has no fans")
+
+    def _computation(self, call: Call, kind: OpKind) -> None:
+        operands, attributes = call.tensors, self._attributes(call, kind)
+        if kind is OpKind.NORMALIZE:
+            operands = call.tensors[:1]
+            for each in call.tensors[1:]:
+                self.touched.update(self.weights.names(each))
+        inputs = tuple(self._value(each) for each in operands)
+        value = self._add_op(
+            kind,
+            f"aten.{call.name}",
+            inputs,
+            call.outs[0],
+            function=call.function() if kind in _FUNCTIONS else None,
+            attributes=attributes,
+        )
+        for extra in call.outs[1:]:
+            if extra.is_floating_point() and kind is not OpKind.NORMALIZE:
+                self._place(key_of(extra), value)
+                self._writers[storage_of(extra)] = [value]
+        sources = [each for each in inputs if self.values[each].origin is Origin.COMPUTED]
+        if kind is OpKind.ADD and self._blocks.carry(sources, value, call.outs[0].shape):
+            return
+        self._read(inputs)
+
+    def _attributes(self, call: Call, kind: OpKind) -> dict[str, Any]:
+        if kind is OpKind.NORMALIZE:
+            scales = [names for each in call.tensors[1:] if (names := self.weights.names(each))]
+            return {"scale": scales[0][0]} if scales else {}
+        if kind is OpKind.MEAN:
+            count = call.tensors[0].numel() / max(call.outs[0].numel(), 1)
+            return {"statistic": call.name, "count": count}
+        if kind is not OpKind.CONTRACT:
+            return {}
+        if call.name in PRODUCTS:
+            start, left, _, result = PRODUCTS[call.name]
+            sizes = zip(call.args[start].shape, left, strict=True)
+            summed = [size for size, axis in sizes if axis not in result]
+            return {"contracted": float(np.prod(summed))}
+        return {"contracted": float(np.prod(call.args[1].shape[1:]))}
+
+    def _move(self, call: Call) -> None:
+        sources = [each for each in call.tensors if self._is_signal(each) or each in self.weights]
+        inputs = tuple(dict.fromkeys(self._value(each) for each in sources))
+        partial = selects(call.func) or any(
+            out.numel() < sources[0].numel() for out in call.outs
+        )
+        values = []
+        for out in call.outs:
+            known = self._keys.get(key_of(out))
+            if known is None or not call.func.is_view:
+                name = f"aten.{call.name}"
+                attributes = {"selects": partial}
+                known = self._add_op(OpKind.MOVE, name, inputs, out, attributes=attributes)
+                self._writers.setdefault(storage_of(out), [known])
+            values.append(known)
+        copies = call.name in ("_to_copy", "clone", "detach", "alias")
+        move = lambda tensor: (  # noqa: E731
+            tensor if copies else call.again(sources[0], tensor, self.weights.real_if_known)
+        )
+        if not (len(inputs) == 1 and self._blocks.move(inputs[0], values, move)):
+            self._read(inputs)
+
+    def _read(self, values: Sequence[int]) -> None:
+        for each in values:
+            self._blocks.read(each)
+
+    def _written(self, out: torch.Tensor, value: int, *, in_place: bool) -> None:
+        storage = storage_of(out)
+        whole = out.numel() * out.element_size() >= out.untyped_storage().nbytes()
+        known = [] if whole or not in_place else self._writers.get(storage, [])
+        if in_place:
+            own = key_of(out)
+            for key in [key for key in self._by_storage.get(storage, ()) if overlap(key, own)]:
+                self._keys.pop(key, None)
+            self._place(own, value)
+        self._writers[storage] = [*known, value]
+
+    # The end
+
+    def finish(self, outputs: Sequence[int]) -> tuple[Op, ...]:
+        """Split packed weights into their blocks and return all ops."""
+        self._read(outputs)
+        return tuple(self._split(at, op) for at, op in enumerate(self.ops))
+
+    def _split(self, at: int, op: Op) -> Op:
+        blocks = self._blocks.blocks(at)
+        if not blocks or len(op.weights) != 1:
+            return op
+        reading, piece = self._pieces[at, 0]
+        use = op.weights[0]
+        row = piece.rows[reading.kept[0]]
+        if len(row) != 1:
+            return op
+        axis, stored = next(iter(row.items()))
+        if use.region.axis not in (None, axis):
+            return op
+        parts = tuple(
+            replace(
+                use,
+                region=Region(axis, ranges(np.sort(stored[block]))),
+                fan_out=use.fan_out * len(block) / len(stored),
+            )
+            for block in blocks
+        )
+        return replace(op, weights=parts)
+
+
+def _scaled(use: WeightUse, call: Call) -> WeightUse:
+    """Return a use with the constant that the contraction itself multiplies by."""
+    alpha = float(call.kwargs.get("alpha", 1))
+    return use if alpha == 1 else replace(use, scale=use.scale * alpha)
+
+
+def _moments(tensor: torch.Tensor) -> tuple[float, float]:
+    values = tensor.double() if not tensor.is_complex() else tensor.abs().double()
+    values = values[torch.isfinite(values)]  # a mask's -inf removes, it does not add
+    if values.numel() == 0:
+        return 0.0, 0.0
+    return float(values.mean()), float((values * values).mean())

@@ -1,0 +1,132 @@
+"""Tensors that hold weights and nothing else, followed from the parameters to where they are used.
+
+An operator that only moves elements, or multiplies them by one constant, hands on where each is
+stored. After any other the axes are lost; the operator is remembered, so that the signal's graph
+can take it up where such a tensor enters an elementwise op (Mamba's `-exp(A_log)`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch.utils._pytree import tree_map_only
+
+from xavier._types.flow import OpKind
+from xavier.frameworks.torch._calls import Call, Key, is_tensor, key_of
+from xavier.frameworks.torch._op_kinds import kind_of
+from xavier.frameworks.torch._shadows import Shadows
+from xavier.frameworks.torch._weight_maps import AddressSpace, LostAxesError, WeightMap
+
+_COPIES = ("clone", "contiguous", "_to_copy", "detach", "alias", "lift_fresh")
+
+
+@dataclass(frozen=True)
+class Lost:
+    """A tensor of weights whose axes were lost: whose it was, and what was done to them."""
+
+    names: tuple[str, ...]
+    call: Call
+
+
+class FollowedWeights:
+    """The tensors of a run that hold weights alone."""
+
+    def __init__(self, shadows: Shadows) -> None:
+        self.space = AddressSpace()
+        self._shadows = shadows
+        self._maps: dict[Key, WeightMap] = {}
+        self._lost: dict[Key, Lost] = {}
+
+    def add(self, name: str, tensor: torch.Tensor) -> None:
+        """Register a meta tensor as parameter `name`."""
+        self._shadows.keep(tensor)
+        self._maps[key_of(tensor)] = self.space.add(name, tensor.shape)
+
+    def map_of(self, tensor: torch.Tensor) -> WeightMap | None:
+        """Return where a tensor's elements are stored, if that is known."""
+        return self._maps.get(key_of(tensor))
+
+    def lost(self, tensor: torch.Tensor) -> Lost | None:
+        """Return what is known of weights whose axes were lost."""
+        return self._lost.get(key_of(tensor))
+
+    def __contains__(self, tensor: torch.Tensor) -> bool:
+        """Tell whether a tensor holds weights and nothing else."""
+        key = key_of(tensor)
+        return key in self._maps or key in self._lost
+
+    def any(self, tensors: Iterable[torch.Tensor]) -> bool:
+        """Tell whether one of the tensors holds weights and nothing else."""
+        return any(each in self for each in tensors)
+
+    def names(self, tensor: torch.Tensor) -> tuple[str, ...]:
+        """Return the parameters whose elements a tensor holds, or was computed from."""
+        found = self.map_of(tensor)
+        if found is not None:
+            return self.space.names(found)
+        lost = self.lost(tensor)
+        return lost.names if lost is not None else ()
+
+    def follow(self, call: Call) -> None:
+        """Take note of an op on weights alone."""
+        if not self.any(call.tensors):
+            return
+        try:
+            maps = self._moved(call)
+        except (LostAxesError, RuntimeError, TypeError):
+            maps = None
+        if maps is None or len(maps) != len(call.outs):
+            names = dict.fromkeys(name for each in call.tensors for name in self.names(each))
+            for each in call.outs:
+                self._lost[key_of(each)] = Lost(tuple(names), call)
+            return
+        for each, weights in zip(call.outs, maps, strict=True):
+            self._maps[key_of(each)] = weights
+
+    def _moved(self, call: Call) -> list[WeightMap] | None:
+        mapped = [each for each in call.tensors if self.map_of(each) is not None]
+        kind = kind_of(call.func)
+        if kind is OpKind.MULTIPLY or call.name in ("div", "neg"):
+            return self._scaled(call, mapped)
+        if kind is not OpKind.MOVE or any(self.lost(each) for each in call.tensors):
+            return None
+        first = self._maps[key_of(mapped[0])]
+        if call.name in _COPIES:
+            return [first]
+        if len(mapped) == 1:
+            move = lambda tensor: call.again(mapped[0], tensor, self.real_if_known)  # noqa: E731
+            if len(call.outs) == 1 and not isinstance(probe := move(mapped[0]), list | tuple):
+                del probe
+                return [first.moved(move)]
+            return [first.moved(lambda t, at=at: move(t)[at]) for at in range(len(call.outs))]
+        addresses = {key_of(each): self._maps[key_of(each)].explicit() for each in mapped}
+        swap = lambda each: addresses.get(key_of(each), each)  # noqa: E731
+        args, kwargs = tree_map_only(torch.Tensor, swap, (call.args, call.placeless))
+        out = call.func(*args, **kwargs)
+        outs = [out] if is_tensor(out) else list(out)
+        return [WeightMap(each, first.scale) for each in outs]
+
+    def real_if_known(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Return a meta tensor's values where they are known, else itself."""
+        return self._shadows.of(tensor) if self._shadows.known(tensor) else tensor
+
+    def _scaled(self, call: Call, mapped: list[torch.Tensor]) -> list[WeightMap] | None:
+        if len(mapped) != 1:
+            return None
+        factor = -1.0 if call.name == "neg" else self._factor(call, mapped[0])
+        first = self._maps[key_of(mapped[0])]
+        return None if factor is None else [replace(first, scale=first.scale * factor)]
+
+    def _factor(self, call: Call, weight: torch.Tensor) -> float | None:
+        """Return the number that a product or quotient multiplies a weight by, if it is one."""
+        other: Any = call.args[1] if call.args[0] is weight else call.args[0]
+        if is_tensor(other):
+            if other.numel() != 1 or not self._shadows.known(other):
+                return None
+            other = self._shadows.of(other).item()
+        if call.name != "div":
+            return float(other)
+        return 1 / float(other) if call.args[0] is weight and other else None
