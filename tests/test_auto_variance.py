@@ -62,7 +62,7 @@ def mlp(*activations, width=WIDTH, out=WIDTH):
 
 
 def test_first_layer_counts_the_data_as_its_feed_although_a_relu_follows():
-    make = lambda: nn.Sequential(nn.Linear(784, 300), nn.ReLU(), nn.Linear(300, 10))  # noqa: E731
+    make = lambda: nn.Sequential(nn.Linear(784, 300), nn.ReLU(), nn.Linear(300, 10))
     x = batch(128, 784)
     row = planned(make, x, "0.weight")
     assert (row.fed_by, row.followed_by) == ("identity", "relu")

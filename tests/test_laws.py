@@ -44,7 +44,7 @@ every_law = st.one_of(elementwise, matrices, st.builds(Dirac, st.integers(1, 8))
 quietly = settings(deadline=None)
 
 
-def sample(law: Law, shape: tuple[int, ...]) -> np.ndarray:  # noqa: PLR0911
+def sample(law: Law, shape: tuple[int, ...]) -> np.ndarray:
     """Draw with NumPy's own generator, or build what is not random."""
     generator = np.random.default_rng(1789)
     match law:

@@ -84,7 +84,8 @@ def test_two_draws_with_one_seed_are_one_and_meta_gives_the_same_bits(name):
     other = built(name)
     xavier.init_(other, example(name), seed=4)
     random = {
-        row.name for row in xavier.plan(first, example(name)).assignments
+        row.name
+        for row in xavier.plan(first, example(name)).assignments
         if not isinstance(row.law, Constant)
     }
     assert all(bits(one[each]) != bits(state(other)[each]) for each in random)
@@ -193,7 +194,9 @@ def test_the_tracer_names_no_class_of_the_zoo():
         for base in (root, xavier.flow.__path__[0], xavier.planning.__path__[0])
         for path in pathlib.Path(base).glob("*.py")
     ]
-    named = {each for each in classes for text in sources if f"{each}(" in text or f"{each!r}" in text}
+    named = {
+        each for each in classes for text in sources if f"{each}(" in text or f"{each!r}" in text
+    }
     assert not named
 
 

@@ -94,7 +94,7 @@ def mean(law: Law, shape: Sequence[int] | None = None) -> float:
             raise _not_a_law(law)
 
 
-def std(law: Law, shape: Sequence[int] | None = None) -> float:  # noqa: PLR0911 - one for each law
+def std(law: Law, shape: Sequence[int] | None = None) -> float:
     """Return the standard deviation of a weight's elements under `law`.
 
     For the laws that draw whole matrices it is the spread over the elements: an element of
@@ -162,7 +162,7 @@ def second_moment(law: Law, shape: Sequence[int] | None = None) -> float:
     return mean(law, shape) ** 2 + std(law, shape) ** 2
 
 
-def support(law: Law) -> tuple[float, float]:  # noqa: PLR0911 - one for each law
+def support(law: Law) -> tuple[float, float]:
     """Return the smallest interval that holds every value `law` can give.
 
     Args:

@@ -141,9 +141,9 @@ def _evaluate(
         if expression.root is not None:
             memo[key] = np.asarray(at[expression.root], dtype=np.float64)
         elif expression.constant is not None:
-            memo[key] = np.float64(expression.constant)
+            memo[key] = np.asarray(expression.constant, dtype=np.float64)
         elif expression.statistic:
-            memo[key] = np.float64(expression.average(factor))
+            memo[key] = np.asarray(expression.average(factor), dtype=np.float64)
         elif expression.function is not None:
             memo[key] = expression.function(
                 *(_evaluate(each, at, factor, memo) for each in expression.arguments)

@@ -374,9 +374,7 @@ class Propagation:
             name = recognize(function) or "custom"
             if name == "identity":
                 name = _NAMES.get(root.kind, root.kind)
-            return Feed(
-                name, found.forward, found.backward, ops, function, root.variance, pooled
-            )
+            return Feed(name, found.forward, found.backward, ops, function, root.variance, pooled)
         first, second = roots
         found2 = powers2(
             lambda a, b: expression.evaluate({first: a, second: b}),
@@ -387,9 +385,7 @@ class Propagation:
         return Feed("gated product", found2.forward, backward, ops, None, 1.0, pooled)
 
 
-def _is_identity(
-    function: Callable[..., np.ndarray], arguments: list[Expression]
-) -> bool:
+def _is_identity(function: Callable[..., np.ndarray], arguments: list[Expression]) -> bool:
     """Tell whether an op does nothing to its one argument that is not constant."""
     if any(not each.roots and each.constant is None for each in arguments):
         return False

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from xavier._types.flow import Flow, Op, OpKind, Origin
 
@@ -243,10 +244,8 @@ def _find_recurrences(graph: Graph, found: Structure) -> None:
             uses[name].append(at)
     for ops in uses.values():
         comes_back = any(
-            graph.ancestors[graph.flow.ops[later].inputs[0]]
-            >> graph.flow.ops[earlier].output
-            & 1
-            for earlier, later in zip(ops, ops[1:], strict=False)
+            graph.ancestors[graph.flow.ops[later].inputs[0]] >> graph.flow.ops[earlier].output & 1
+            for earlier, later in pairwise(ops)
             if graph.flow.ops[later].inputs
         )
         if comes_back and any(at in found.shared for at in ops):

@@ -52,7 +52,8 @@ def plan(
 
     Example:
         >>> import torch, xavier
-        >>> model = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
+        >>> layers = torch.nn.Linear(8, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2)
+        >>> model = torch.nn.Sequential(*layers)
         >>> drawn = xavier.plan(model, torch.zeros(1, 8))
         >>> [each.fed_by for each in drawn["2.weight"]]
         ['relu']
@@ -110,35 +111,24 @@ def init_(  # noqa: PLR0913 - the public contract
     data_dependent = plan is None and resolve(recipe).name == "lsuv"
     if data_dependent and example is None:
         raise PlanError("the recipe lsuv needs an example input", hint="pass example=")
-    if plan is None:
-        plan = _planned(model, example, recipe, overrides, overwrite_zeros)
-    plan = _only(plan, only)
-    if seed is None:
-        seed = plan.seed if plan.seed is not None else backend.default_seed()
-    plan = replace(plan, seed=seed, scope=scope or plan.scope)
-    values = backend.owner_values(model, plan)
-    backend.check_fits(model, plan)
-    backend.materialize(model, values)
-    backend.write(model, plan, seed=seed, scope=plan.scope, progress=progress)
-    if data_dependent:
-        plan = backend.rescale(model, example, plan)
-        backend.write(model, plan, seed=seed, scope=plan.scope, progress=progress)
-    return plan
-
-
-def _planned(
-    model: Any,
-    example: Any,
-    recipe: str | Recipe,
-    overrides: Mapping[Any, Any] | None,
-    overwrite_zeros: bool,  # noqa: FBT001
-) -> Plan:
-    return plan_of(
+    made = plan or _make_plan(
         model, example, recipe=recipe, overrides=overrides, overwrite_zeros=overwrite_zeros
     )
+    made = _only(made, only)
+    if seed is None:
+        seed = made.seed if made.seed is not None else backend.default_seed()
+    made = replace(made, seed=seed, scope=scope or made.scope)
+    values = backend.owner_values(model, made)
+    backend.check_fits(model, made)
+    backend.materialize(model, values)
+    backend.write(model, made, seed=seed, scope=made.scope, progress=progress)
+    if data_dependent:
+        made = backend.rescale(model, example, made)
+        backend.write(model, made, seed=seed, scope=made.scope, progress=progress)
+    return made
 
 
-plan_of = plan  # `init_` has an argument of the same name
+_make_plan = plan  # `init_` has an argument of the same name
 
 
 def _only(plan: Plan, only: Only | Callable[[str], bool] | None) -> Plan:

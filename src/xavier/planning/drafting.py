@@ -136,8 +136,11 @@ class _Drafter:
     def _is_weight(parameter: Parameter) -> bool:
         kind = parameter.facts.get("kind")
         bias = "bias" in parameter.attribute
-        return kind in _CONTRACTIONS and not bias and parameter.drawable and (
-            len(parameter.shape) > 1 and 0 not in parameter.shape
+        return (
+            kind in _CONTRACTIONS
+            and not bias
+            and parameter.drawable
+            and (len(parameter.shape) > 1 and 0 not in parameter.shape)
         )
 
     def _by_type(self, parameter: Parameter) -> list[Assignment]:
@@ -152,10 +155,16 @@ class _Drafter:
         for region in _gates(parameter):
             shape = region_shape(parameter.shape, region)
             share = shape[0] / parameter.shape[0] if region.axis == 0 else 1.0
+            use = WeightUse(parameter.name, region, found.fan_in, found.fan_out)
             site = Site(
-                parameter=parameter, region=region, shape=shape, uses=(Use(-1, WeightUse(parameter.name, region, found.fan_in, found.fan_out)),),
-                role=role, fan_in=found.fan_in, fan_out=found.fan_out * share,
-            )  # fmt: skip
+                parameter=parameter,
+                region=region,
+                shape=shape,
+                uses=(Use(-1, use),),
+                role=role,
+                fan_in=found.fan_in,
+                fan_out=found.fan_out * share,
+            )
             setting = Setting(site, _feed_named(feed_name))
             choice = self._recipe.choose(setting)
             law = choice.law(setting)

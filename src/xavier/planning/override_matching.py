@@ -15,7 +15,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, dataclass, fields
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from xavier import rules
 from xavier._errors import PlanError, UnknownNameError
@@ -147,7 +147,7 @@ def _compiled(item: Any) -> Override:
         glob(match)
     elif not callable(match):
         raise PlanError(f"override matches by {match!r}, expected a string or a predicate")
-    return Override(match, _valued(value))
+    return Override(cast("Match", match), _valued(value))
 
 
 def _valued(value: Any) -> rules.Rule | str:

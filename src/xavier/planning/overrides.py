@@ -105,13 +105,13 @@ def _overridden(row: Assignment, override: Override) -> Assignment:
     )
     try:
         law = rule.law(facts)
-        ratio = laws.second_moment(law, row.shape) / laws.second_moment(row.law, row.shape)
-    except ZeroDivisionError:
-        ratio = float("nan")
+        after = laws.second_moment(law, row.shape)
     except (LawError, ShapeError) as error:
         message = f"`{row.name}` {row.shape}: {rule!r} cannot be applied: {error.message}"
         raise PlanError(message, hint=error.hint or f"change the override {override}") from error
-    alone = row.fan_in * row.forward_power * laws.second_moment(row.law, row.shape)
+    before = laws.second_moment(row.law, row.shape)
+    ratio = after / before if before else float("nan")
+    alone = row.fan_in * row.forward_power * before
     # A second moment that has addends beside this weight's own does not scale with its law.
     proportional = math.isclose(alone, row.predicted_q, rel_tol=1e-6)
     return replace(

@@ -208,9 +208,7 @@ class Planner:
                 continue
             chains[at] = [*chains[usable[0]], at] if len(usable) == 1 else [at]
         ends = [chain for chain in chains.values() if len(chain) > 2]  # noqa: PLR2004
-        longest = [
-            chain for chain in ends if not any(chain == other[:-1] for other in ends)
-        ]
+        longest = [chain for chain in ends if not any(chain == other[:-1] for other in ends)]
         critical: set[int] = set()
         hopeless: set[int] = set()
         for chain in longest:

@@ -34,7 +34,10 @@ _LINEAR = (
 class Recipe(Protocol):
     """Chooses a rule for each setting."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What the recipe is called."""
+        ...
 
     def choose(self, setting: Setting) -> Choice:
         """Return the rule for one weight region, and the reason."""
@@ -91,7 +94,8 @@ class Auto:
         factor = setting.factor_after
         told = "" if factor == 1 else f" after the factor {factor:.6g} that follows"
         return Choice(
-            rules.RandomNormal(std=1 / factor), f"a lookup sums one row: E[x^2] = 1 per element{told}"
+            rules.RandomNormal(std=1 / factor),
+            f"a lookup sums one row: E[x^2] = 1 per element{told}",
         )
 
     def _inner(self, setting: Setting) -> Choice:

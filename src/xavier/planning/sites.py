@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field
+from itertools import pairwise
 from math import prod
 
 from xavier._types.flow import Flow, OpKind, Parameter, WeightUse
@@ -103,7 +104,7 @@ def _overlap(regions: list[Region]) -> bool:
     if len({region.axis for region in regions}) > 1:
         return True
     spans = sorted(span for region in regions for span in region.ranges)
-    return any(left[1] > right[0] for left, right in zip(spans, spans[1:], strict=False))
+    return any(left[1] > right[0] for left, right in pairwise(spans))
 
 
 def _with_siblings_merged(
@@ -139,7 +140,7 @@ def _joined(left: Region, right: Region) -> tuple[tuple[int, int], ...]:
     return tuple(out)
 
 
-def _site(  # noqa: PLR0913 - one caller, all needed
+def _site(
     flow: Flow,
     structure: Structure,
     parameter: Parameter,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeGuard
 
 _LEAST_DECADES: Final = 2  # so that a healthy signal's ups and downs look as small as they are
 
@@ -113,7 +113,7 @@ class LogScale:
         return glyphs.sparks[min(int(share * len(glyphs.sparks)), len(glyphs.sparks) - 1)]
 
 
-def _positive(value: float | None) -> bool:
+def _positive(value: float | None) -> TypeGuard[float]:
     return value is not None and math.isfinite(value) and value > 0
 
 

@@ -20,6 +20,7 @@ from xavier.theory.quadrature import Array, Function, Panels, panels
 
 _REACH: Final = 9.0  # the mass beyond is 2e-19
 _INNER_PANELS: Final = 18
+_NARROW: Final = 1e-12  # panels that can be left out
 _POINTS, _WEIGHTS = legendre.leggauss(16)
 
 
@@ -43,7 +44,7 @@ def correlated(function: Function, q: float, c: float) -> Correlated:
         ActivationError: If c is no correlation, or an expectation is infinite.
 
     Note:
-        The inner derivative is taken by Stein's lemma: `E[f'(v) | x] = E[f(v) y | x] / (sqrt(q) s)`.
+        The inner derivative is by Stein's lemma: `E[f'(v) | x] = E[f(v) y | x] / (sqrt(q) s)`.
     """
     if not -1 <= c <= 1:
         raise ActivationError(f"c is {c}, expected a correlation between -1 and 1")
@@ -88,7 +89,7 @@ def _graded(function: Function, outer: Panels, breaks: Array, lean: float) -> Pa
     rings = lean * 2.0 ** np.arange(-1, math.ceil(math.log2(2 / lean)) + 1)
     around = (breaks[:, None] + np.concatenate([-rings, rings])[None, :]).ravel()
     marks = np.union1d(marks, around[np.abs(around) < marks[-1]])
-    marks = marks[np.append(True, np.diff(marks) > 1e-12)]
+    marks = marks[np.append(True, np.diff(marks) > _NARROW)]
     edges = np.stack([marks[:-1], marks[1:]], axis=1)
     bare = Panels(edges, np.empty((len(edges), len(_POINTS))), outer.spread)
     places = outer.spread * bare.points
@@ -96,7 +97,7 @@ def _graded(function: Function, outer: Panels, breaks: Array, lean: float) -> Pa
     return replace(bare, values=values)
 
 
-def _conditional(  # noqa: PLR0913 - one caller, all needed
+def _conditional(
     function: Function, root: float, c: float, lean: float, x: Array, breaks: Array
 ) -> tuple[Array, Array]:
     """Return E[f(v) | x] and E[f'(v) | x] for each x."""

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from xavier._errors import ActivationError
 
 Array = NDArray[np.float64]
+Marks = NDArray[np.bool_]
 Function = Callable[[Array], Any]
 
 _NODES: Final = 16
@@ -30,6 +31,7 @@ _CUTS: Final = 8  # parts of a panel that is cut again
 _REACHES: Final = (14.0, 20.0, 28.0, 38.0)  # beyond 38 the density is no longer a number
 _TOLERANCE: Final = 1e-13  # of a panel, relative to the whole
 _MOST_PANELS: Final = 20_000
+_NARROW: Final = 1e-9  # panels of a grid that can be left out
 _TAIL: Final = 4  # Legendre coefficients that must have died out
 
 _POINTS, _WEIGHTS = legendre.leggauss(_NODES)
@@ -118,7 +120,7 @@ class Panels:
         return np.where(self.narrow | (np.abs(found) < noise), 0.0, found)
 
     @property
-    def narrow(self) -> Array:
+    def narrow(self) -> Marks:
         """Whether a panel is as narrow as panels get, as a column."""
         return self.halves * 2 <= _least_width(self.edges)
 
@@ -264,7 +266,7 @@ class _Cutter:
             raise ActivationError(f"the function is not a number at {at:.6g}")
         return replace(bare, values=values)
 
-    def _rough(self, done: Panels) -> Array:
+    def _rough(self, done: Panels) -> Marks:
         """Tell which panels must be cut: no polynomial, or no fit at an edge."""
         with np.errstate(all="ignore"):
             rough = self._unresolved(done)
@@ -272,7 +274,7 @@ class _Cutter:
                 rough = self._ill_fitting(done)
         return rough & ~done.narrow[:, 0] & np.isfinite(done.values).all(axis=1)
 
-    def _unresolved(self, done: Panels) -> Array:
+    def _unresolved(self, done: Panels) -> Marks:
         density = done.weights / _WEIGHTS  # half a width times the density
         values, slopes = done.values, done.derivatives * self._spread
         largest, steepest = np.abs(values).max(axis=1), np.abs(slopes).max(axis=1)
@@ -287,7 +289,7 @@ class _Cutter:
             rough |= ~(tail <= np.maximum(_TOLERANCE * total, floor * density.max(axis=1)))
         return rough
 
-    def _ill_fitting(self, done: Panels) -> Array:
+    def _ill_fitting(self, done: Panels) -> Marks:
         """Tell which panels hide a kink between an edge and the point nearest to it.
 
         Neither panel sees such a kink by itself, but what they lead to at the edge differs, by
@@ -428,7 +430,7 @@ def _section_panels(
         )
         cut = panels(section, variance=variances[axis], mean=means[axis])
         marks = np.union1d(marks, cut.breaks())
-    marks = marks[np.append(True, np.diff(marks) > 1e-9)]
+    marks = marks[np.append(True, np.diff(marks) > _NARROW)]
     edges = np.stack([marks[:-1], marks[1:]], axis=1)
     return Panels(edges, np.empty((len(edges), _NODES)), math.sqrt(variances[axis]))
 

@@ -117,7 +117,7 @@ class _Watcher(TorchDispatchMode):
     ) -> Any:
         out = func(*args, **(kwargs or {}))
         name = base_name(func)
-        if func._schema.is_mutable and args and isinstance(args[0], torch.Tensor):  # noqa: SLF001
+        if func._schema.is_mutable and args and isinstance(args[0], torch.Tensor):
             self._written(name, args)
         return out
 
@@ -172,7 +172,5 @@ def _quietly(call: Any, *args: Any) -> None:
     """Run an owner's initializer; one that cannot run on meta tensors tells us nothing."""
     try:
         call(*args)
-    except Exception:  # noqa: BLE001, S110 - whatever a user's initializer raises
+    except Exception:
         return
-
-

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 _EXPLICIT_LIMIT = 2**24
+_ADDENDS = 2  # of a sum that is followed
 
 
 @dataclass(frozen=True)
@@ -58,14 +59,12 @@ class BlockTracker:
     def carry(self, sources: list[int], value: int, shape: torch.Size) -> bool:
         """Carry coordinates through a sum of at most two followed values."""
         found = [each for source in sources for each in self._carried.get(source, ())]
-        if not found or len(found) > 2 or any(each.tensor.shape != shape for each in found):
+        if not found or len(found) > _ADDENDS or any(each.tensor.shape != shape for each in found):
             return False
         self._carried[value] = tuple(found)
         return True
 
-    def move(
-        self, source: int, values: list[int], move: Callable[[torch.Tensor], object]
-    ) -> bool:
+    def move(self, source: int, values: list[int], move: Callable[[torch.Tensor], object]) -> bool:
         """Carry coordinates through an op that moves elements into `values`."""
         carried = self._carried.get(source, ())
         moved = [each.moved(move) for each in carried]
@@ -87,9 +86,7 @@ class BlockTracker:
         """Return the op's blocks, in order of their first coordinate, or none if there is one."""
         found = sorted(self._blocks.get(op, []), key=lambda block: int(block[0]))
         covered = sum(len(block) for block in found)
-        if len(found) < 2 or covered != self._sizes[op]:
-            return []
-        return found
+        return found if len(found) > 1 and covered == self._sizes[op] else []
 
 
 def _distinct(tensor: torch.Tensor) -> np.ndarray:

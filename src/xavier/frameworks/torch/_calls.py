@@ -21,7 +21,8 @@ _PLACEMENT = ("dtype", "device", "memory_format")
 
 def key_of(tensor: torch.Tensor) -> Key:
     """Return what identifies a tensor's elements: storage, offset, shape and strides."""
-    return (storage_of(tensor), tensor.storage_offset(), tuple(tensor.shape), tensor.stride())
+    offset = int(tensor.storage_offset())
+    return (storage_of(tensor), offset, tuple(tensor.shape), tensor.stride())
 
 
 def is_tensor(thing: object) -> bool:

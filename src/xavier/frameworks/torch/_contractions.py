@@ -68,7 +68,7 @@ def convolution_reading(
     transposed: bool,  # noqa: FBT001 - ATen's own argument
     groups: int,
 ) -> Reading:
-    """Read a convolution's kernel, stored (out, in/groups, …) or, transposed, (in, out/groups, …)."""
+    """Read a convolution's kernel, stored (out, in/groups, …); transposed, (in, out/groups, …)."""
     shape = tuple(weights.stand_in.shape)
     count = fans.conv_transpose if transposed else fans.conv
     c_in, c_out = (shape[0], shape[1] * groups) if transposed else (shape[1] * groups, shape[0])

@@ -288,9 +288,7 @@ class GraphWriter:
     def _move(self, call: Call) -> None:
         sources = [each for each in call.tensors if self._is_signal(each) or each in self.weights]
         inputs = tuple(dict.fromkeys(self._value(each) for each in sources))
-        partial = selects(call.func) or any(
-            out.numel() < sources[0].numel() for out in call.outs
-        )
+        partial = selects(call.func) or any(out.numel() < sources[0].numel() for out in call.outs)
         values = []
         for out in call.outs:
             known = self._keys.get(key_of(out))

@@ -57,11 +57,9 @@ def as_it_was(model: nn.Module) -> Iterator[None]:
     kept = []
     for each in model.modules():
         state = dict(each.__dict__)
-        tables = {
-            name: table.copy() for name, table in state.items() if isinstance(table, dict)
-        }
+        tables = {name: table.copy() for name, table in state.items() if isinstance(table, dict)}
         kept.append((each, state, tables))
-    numpy_state = np.random.get_state()  # noqa: NPY002 - the global state is what is guarded
+    numpy_state = np.random.get_state()
     python_state = random.getstate()
     fast = torch.backends.mha.get_fastpath_enabled()
     try:
@@ -70,7 +68,7 @@ def as_it_was(model: nn.Module) -> Iterator[None]:
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
         random.setstate(python_state)
-        np.random.set_state(numpy_state)  # noqa: NPY002
+        np.random.set_state(numpy_state)
         for each, state, tables in kept:
             each.__dict__.clear()
             each.__dict__.update(state)
@@ -83,20 +81,20 @@ def swap_in(model: nn.Module, twins: MetaParameters, shadows: Shadows) -> None:
     """Replace parameters by their meta twins, and buffers by meta tensors with shadows."""
     for each in model.modules():
         each.training = False
-        for name, parameter in each._parameters.items():  # noqa: SLF001
+        for name, parameter in each._parameters.items():
             if parameter is not None:
-                each._parameters[name] = twins.of(parameter)  # noqa: SLF001
-        for name, buffer in each._buffers.items():  # noqa: SLF001
+                each._parameters[name] = twins.of(parameter)
+        for name, buffer in each._buffers.items():
             if buffer is not None:
-                each._buffers[name] = shadows.enter(buffer)  # noqa: SLF001
+                each._buffers[name] = shadows.enter(buffer)
     torch.backends.mha.set_fastpath_enabled(False)
 
 
 def remove_weight_hook(module: nn.Module, attribute: str, leaf: torch.Tensor) -> None:
     """Replace an old-style weight norm or spectral norm hook by its result."""
-    module._forward_pre_hooks = OrderedDict(  # noqa: SLF001
+    module._forward_pre_hooks = OrderedDict(
         (key, hook)
-        for key, hook in module._forward_pre_hooks.items()  # noqa: SLF001
+        for key, hook in module._forward_pre_hooks.items()
         if getattr(hook, "name", None) != attribute
     )
     module.__dict__[attribute] = leaf

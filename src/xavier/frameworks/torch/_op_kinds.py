@@ -101,7 +101,7 @@ _ADDS = frozenset({"add", "sub", "rsub"})
 
 def base_name(func: torch._ops.OpOverload) -> str:
     """Return an operator's name without namespace, overload and in-place underscore."""
-    name = func._schema.name.split("::")[-1]  # noqa: SLF001
+    name = func._schema.name.split("::")[-1]
     return name[:-1] if name.endswith("_") and not name.endswith("__") else name
 
 

@@ -1,4 +1,4 @@
-"""A dispatch mode that runs a model on meta tensors, with real values beside where they are known."""
+"""A dispatch mode that runs a model on meta tensors, beside them the values that are known."""
 
 from __future__ import annotations
 
@@ -56,22 +56,23 @@ class Recorder(TorchDispatchMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        args, kwargs = tree_map_only(torch.Tensor, self.shadows.enter, (args, kwargs or {}))
-        if "device" in kwargs:
-            kwargs = {**kwargs, "device": torch.device("meta")}
-        tensors = tensors_of((args, kwargs))
+        given: tuple[tuple[Any, ...], dict[str, Any]] = (args, kwargs or {})
+        args, named = tree_map_only(torch.Tensor, self.shadows.enter, given)
+        if "device" in named:
+            named = {**named, "device": torch.device("meta")}
+        tensors = tensors_of((args, named))
         if base_name(func) in _READS:
             return func(*map(self.real, tensors))
-        written = mutated(func, args, kwargs)
+        written = mutated(func, args, named)
         independent = base_name(func) in (*_LIKE, *_NEW)
         known = independent or all(map(self.shadows.known, tensors))
         run = self._run_known if known else self._run_unknown
-        out = run(func, args, kwargs, written)
+        out = run(func, args, named, written)
         outs = tensors_of(out)
         for each in outs:
             self.shadows.keep(each)
         if not self.paused and not independent:
-            self.graph.record(Call(func, args, kwargs, outs, written))
+            self.graph.record(Call(func, args, named, outs, written))
         return out
 
     def _run_known(

@@ -16,7 +16,7 @@ from xavier._errors import TraceError
 
 def storage_of(tensor: torch.Tensor) -> int:
     """Return an identity of the tensor's storage, valid while the storage lives."""
-    return tensor.untyped_storage()._cdata  # noqa: SLF001
+    return tensor.untyped_storage()._cdata
 
 
 class Shadows:
@@ -80,7 +80,7 @@ class Shadows:
     def guess(self, tensor: torch.Tensor) -> torch.Tensor:
         """Return plausible values for an unknown tensor: normal, fair coins, or zeros."""
         if tensor.dtype == torch.bool:
-            return torch.rand(tensor.shape, generator=self._generator) < 0.5
+            return torch.randint(2, tensor.shape, generator=self._generator).bool()
         if tensor.is_floating_point():
             values = torch.randn(tensor.shape, generator=self._generator)
             return values.to(tensor.dtype)

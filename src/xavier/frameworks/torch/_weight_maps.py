@@ -51,7 +51,7 @@ class WeightMap:
             return self.stand_in
         if self.stand_in.numel() > _EXPLICIT_LIMIT:
             raise LostAxesError
-        addresses = torch.full((), self.stand_in.storage_offset(), dtype=torch.int64)
+        addresses = torch.full((), int(self.stand_in.storage_offset()), dtype=torch.int64)
         for axis, (size, stride) in enumerate(
             zip(self.stand_in.shape, self.stand_in.stride(), strict=True)
         ):
@@ -64,9 +64,7 @@ class WeightMap:
         """Return the map of `move(tensor)`, for an op that only moves elements."""
         try:
             out = move(self.stand_in)
-            aliases = (
-                out.untyped_storage()._cdata == self.stand_in.untyped_storage()._cdata  # noqa: SLF001
-            )
+            aliases = out.untyped_storage()._cdata == self.stand_in.untyped_storage()._cdata
             if self.stand_in.device.type != "meta" or aliases:
                 return WeightMap(out, self.scale)
         except RuntimeError:  # a view that the stored strides do not allow
@@ -110,7 +108,7 @@ class AddressSpace:
         if weights.stand_in.numel() == 0:
             return ()
         if weights.stand_in.device.type == "meta":
-            return (self._place(weights.stand_in.storage_offset()).name,)
+            return (self._place(int(weights.stand_in.storage_offset())).name,)
         bounds = [place.start for place in self._places]
         found = np.unique(np.searchsorted(bounds, weights.stand_in.numpy(), side="right") - 1)
         return tuple(self._places[int(index)].name for index in found)
@@ -122,8 +120,8 @@ class AddressSpace:
         return self._explicit_pieces(weights.stand_in.numpy())
 
     def _strided_piece(self, stand_in: torch.Tensor) -> Piece:
-        place = self._place(stand_in.storage_offset())
-        offset = stand_in.storage_offset() - place.start
+        place = self._place(int(stand_in.storage_offset()))
+        offset = int(stand_in.storage_offset()) - place.start
         origin = np.unravel_index(offset, place.shape) if place.shape else ()
         rows: list[dict[int, np.ndarray]] = []
         for size, stride in zip(stand_in.shape, stand_in.stride(), strict=True):
@@ -201,9 +199,7 @@ class Piece:
     def region(self) -> Region | None:
         """Return the region covered; None if it is cut along more than one axis."""
         cut = [
-            (axis, at)
-            for axis, at in enumerate(self.coordinates())
-            if len(at) < self.shape[axis]
+            (axis, at) for axis, at in enumerate(self.coordinates()) if len(at) < self.shape[axis]
         ]
         if not cut:
             return Region()

@@ -66,7 +66,7 @@ def rescale(model: nn.Module, example: Any, plan: Plan) -> Plan:
     Returns:
         The plan with every law's standard deviation rescaled; to be drawn with the same seed.
     """
-    drawn = {each.name for each in plan.assignments if each.fan_in == each.fan_in}  # noqa: PLR0124
+    drawn = {each.name for each in plan.assignments if each.fan_in == each.fan_in}
     weights = {
         storage_of(slot.stored): (slot.name, slot.stored)
         for slot in slots(model)

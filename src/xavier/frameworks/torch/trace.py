@@ -93,9 +93,7 @@ def untraced(model: nn.Module) -> Flow:
     )
 
 
-def _run(
-    model: nn.Module, example: Any, found: tuple[Slot, ...], recorder: Recorder
-) -> list[int]:
+def _run(model: nn.Module, example: Any, found: tuple[Slot, ...], recorder: Recorder) -> list[int]:
     graph = recorder.graph
     leaves: dict[tuple[int, str], torch.Tensor] = {}
     paths = {each: canonical(path) for path, each in model.named_modules()}
@@ -138,11 +136,7 @@ def _run(
                 f" {str(error).strip()}",
                 hint=f"does the example fit? It is {_describe(example)}",
             ) from error
-    return [
-        value
-        for each in tensors_in(out)
-        if (value := graph.value_of(each)) is not None
-    ]
+    return [value for each in tensors_in(out) if (value := graph.value_of(each)) is not None]
 
 
 def _arguments(example: Any, recorder: Recorder) -> tuple[tuple[Any, ...], dict[str, Any]]:
