@@ -27,6 +27,7 @@ from xavier.theory.quadrature import powers, powers2
 
 _MAX_DEPTH = 60
 _EPSILON = 5e-3
+_HELD = ("parameter", "constant")  # kinds of roots that are no part of the signal
 _LEAST_DECAY = 1e-9  # of a recurrence's second moment at each step
 _NAMES = {
     "input": "identity",
@@ -177,6 +178,7 @@ class Propagation:
         arguments = [self._neutral(op, each) for each in arguments]
         if op.function is None:
             return of_root(Root(0.0, 1.0, "opaque"))
+        arguments = self._tamed(op, arguments)
         roots = tuple(dict.fromkeys(root for each in arguments for root in each.roots))
         if not roots and not any(each.averages for each in arguments):
             with np.errstate(all="ignore"):
@@ -208,6 +210,21 @@ class Propagation:
                 second = 1.0
             return of_root(Root(mean, second, "normalization"))
         return out
+
+    def _tamed(self, op: Op, arguments: list[Expression]) -> list[Expression]:
+        """Put a divisor's RMS in its place, where a quotient is of more than one root.
+
+        A quotient of independent sums has no second moment in theory, since the divisor may be
+        zero; in models it never is, or is far from independent (a weighted mean and its weights).
+        """
+        if op.name != "aten.div" or len(arguments) != 2:  # noqa: PLR2004 - dividend, divisor
+            return arguments
+        dividend, divisor = arguments
+        if not divisor.roots or len({*dividend.roots, *divisor.roots}) == 1:
+            return arguments
+        if _is_probability(dividend) or _is_probability(divisor):
+            return arguments
+        return [dividend, constant(float(np.sqrt(self._moments(divisor)[1])))]
 
     def _scanned(self, kept: int, added: int) -> Expression:
         """Return the state of `h = p * h + b` after many steps, however many this run made.
@@ -253,11 +270,19 @@ class Propagation:
             shifted = [each + (1.0 if place == at else 0.0) for place, each in enumerate(means)]
             weight = float(function(*(np.float64(each) for each in shifted))) - mean
             variance += weight**2 * max(second - own**2, 0.0)
-        ops = {root.op for each in arguments for root in each.roots if root.op is not None}
-        recurrent = any(root.recurrent for each in arguments for root in each.all_roots)
-        shared = [each for each in ops if each in self.structure.shared]
-        op_index = shared[0] if shared and op.output not in self.structure.streams else None
-        return of_root(Root(mean, variance + mean**2, "sum", op_index, recurrent))
+        roots = [root for each in arguments for root in each.all_roots]
+        recurrent = any(root.recurrent for root in roots)
+        looked_up = all(root.kind in ("lookup", *_HELD) for root in roots)
+        kind = "lookup" if looked_up else "sum"
+        return of_root(Root(mean, variance + mean**2, kind, self._summed(op, roots), recurrent))
+
+    def _summed(self, op: Op, roots: list[Root]) -> int | None:
+        """Return the op that a sum counts as an output of: its only one, or one of a shared sum."""
+        signal = {root.op for root in roots if root.kind not in _HELD}
+        if len(signal) == 1:
+            return next(iter(signal))
+        shared = [each for each in signal if each in self.structure.shared]
+        return shared[0] if shared and op.output not in self.structure.streams else None
 
     def _multiplied(self, live: list[Expression]) -> Expression:
         mean = second = 1.0

@@ -13,6 +13,7 @@ from xavier._types.flow import Flow, Parameter, WeightUse
 from xavier._types.laws import Constant
 from xavier._types.plan import Assignment, Kept, Plan, Region, Role
 from xavier.flow.moments import Feed
+from xavier.planning.constraints import SETTLED
 from xavier.planning.parameters import planned_moments, treat
 from xavier.planning.planner import Decision, Planner
 from xavier.planning.recipes import Recipe
@@ -187,7 +188,7 @@ class _Drafter:
 def _assignment(decision: Decision) -> Assignment:
     site, feed = decision.site, decision.feed
     reason = "; ".join((decision.choice.reason, *decision.notes))
-    if site.parameter.parametrization not in (None, "weight_norm"):
+    if site.parameter.parametrization not in (None, *SETTLED):
         reason += (
             f"; stored under {site.parameter.parametrization}, so the law is that of the stored"
             " original, and the effective weight's is what the constraint makes of it"

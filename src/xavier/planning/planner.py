@@ -17,6 +17,7 @@ from xavier._types.laws import Law
 from xavier._types.plan import Role
 from xavier.flow.moments import Feed, Propagation
 from xavier.flow.structure import Graph, Structure, structure
+from xavier.planning.constraints import constrained
 from xavier.planning.recipes import Recipe
 from xavier.planning.setting import Choice, Setting
 from xavier.planning.sites import Site, sites
@@ -107,19 +108,20 @@ class Planner:
         if feed is None:
             feed = Feed("lookup", 1.0, 1.0)
         self._feeds[at] = feed
-        seconds: list[float] = []
+        total = size = 0.0
         for site in self._at.get(at, []):
+            use = next(each.weights for each in site.uses if each.op == at)
+            size += use.fan_out
             if site.parameter.name in self.silent:
-                seconds.append(0.0)
                 continue
             if site.key not in self._met:
                 self._met.add(site.key)
                 self._chosen[site.key] = self._choose(site)
             _, law = self._chosen[site.key]
-            use = next(each.weights for each in site.uses if each.op == at)
             variance = laws.second_moment(law, site.shape) * use.scale**2
-            seconds.append(variance * (use.fan_in * feed.forward if op.inputs else 1.0))
-        second = sum(seconds) / len(seconds) if seconds else self._unplanned(op, feed)
+            power = use.fan_in * feed.forward if op.inputs else 1.0
+            total += use.fan_out * variance * power
+        second = total / size if size else self._unplanned(op, feed)
         self._seconds[at] = second
         return second
 
@@ -130,7 +132,7 @@ class Planner:
 
     def _choose(self, site: Site) -> tuple[Choice, Law]:
         setting = self._setting(site)
-        choice = self._recipe.choose(setting)
+        choice = constrained(site) or self._recipe.choose(setting)
         return choice, choice.law(setting)
 
     def _setting(self, site: Site) -> Setting:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from xavier import laws
 from xavier._types.flow import Flow, OpKind, WeightUse
-from xavier._types.plan import Assignment, Plan
+from xavier._types.plan import Assignment, Plan, Region
 from xavier.flow.moments import Feed, Propagation
 from xavier.flow.structure import structure
 from xavier.planning.parameters import planned_moments
@@ -21,26 +22,29 @@ def predict(flow: Flow, plan: Plan) -> dict[int, float]:
         plan: Any plan for the model, whoever made it.
 
     Returns:
-        The second moment of what each weighted op computes, by the op's index.
+        The second moment of what each weighted op computes, by the op's index; without those
+        whose weights are kept at values that are not known.
     """
     rows: Mapping[str, list[Assignment]] = defaultdict(list)
     for row in plan.assignments:
         rows[row.name].append(row)
+    kept = {each.name: float(each.facts.get("second", math.nan)) for each in flow.parameters}
     found: dict[int, float] = {}
 
     def on_weights(at: int, feed: Feed | None) -> float:
         op = flow.ops[at]
         contracts = op.kind is OpKind.CONTRACT
         power = feed.forward if feed is not None else 1.0
-        sizes = [use.fan_out for use in op.weights]
-        seconds = [
-            _second_moment(use, rows[use.parameter])
-            * use.scale**2
-            * (use.fan_in * power if contracts else 1.0)
-            for use in op.weights
-        ]
-        total = sum(size * each for size, each in zip(sizes, seconds, strict=True))
-        found[at] = total / sum(sizes)
+        total = size = 0.0
+        for use in op.weights:
+            held = rows.get(use.parameter)
+            second = _second_moment(use, held) if held else kept[use.parameter]
+            share = use.fan_out if contracts else 1.0
+            total += share * second * use.scale**2 * (use.fan_in * power if contracts else 1.0)
+            size += share
+        if math.isnan(total):
+            return power
+        found[at] = total / size
         return found[at]
 
     drawn = frozenset(rows)
@@ -50,25 +54,24 @@ def predict(flow: Flow, plan: Plan) -> dict[int, float]:
     return found
 
 
-def _second_moment(use: WeightUse, rows: list[Assignment]) -> float:
-    """Return the second moment of the elements that a use reads; 0 where they stay zero."""
-    exact = [row for row in rows if row.region == use.region]
-    weights = [(1.0, row) for row in exact] or [
-        (float(_overlap(row, use)), row) for row in rows if _overlap(row, use)
-    ]
-    total = sum(weight for weight, _ in weights)
+def _second_moment(use: WeightUse, rows: Sequence[Assignment]) -> float:
+    """Return the mean square of the elements that a use reads; 0 where they stay zero."""
+    shared = [(_shared(row, use.region), row) for row in rows]
+    total = sum(size for size, _ in shared)
     if not total:
         return 0.0
-    return sum(w * laws.second_moment(row.law, row.shape) for w, row in weights) / total
+    return sum(size * laws.second_moment(row.law, row.shape) for size, row in shared) / total
 
 
-def _overlap(row: Assignment, use: WeightUse) -> int:
-    if row.region.axis is None or use.region.axis is None:
-        return 1
-    if row.region.axis != use.region.axis:
-        return 1
-    return sum(
+def _shared(row: Assignment, region: Region) -> float:
+    """Return how many elements of a row a region has; of one cut along another axis, all count."""
+    size = float(math.prod(row.shape))
+    if row.region.axis is None or row.region.axis != region.axis:
+        return size
+    length = row.shape[row.region.axis]
+    common = sum(
         max(0, min(a[1], b[1]) - max(a[0], b[0]))
         for a in row.region.ranges
-        for b in use.region.ranges
+        for b in region.ranges
     )
+    return size * common / length

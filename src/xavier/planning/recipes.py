@@ -26,7 +26,7 @@ _SATURATING = (
     *("gaussian", "sine", "cosine", "relu6"),
 )
 _LINEAR = (
-    *("identity", "normalization", "attention", "lookup", "sum", "joined", "softmax"),
+    *("identity", "normalization", "attention", "sum", "joined", "softmax"),
     *("recurrent state", "mixture"),
 )
 

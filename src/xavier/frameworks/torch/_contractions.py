@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 import torch
@@ -29,6 +29,7 @@ class Reading:
         fan_in: Products summed into one output element.
         fan_out: Products that one input element enters.
         output_axis: The output's axis on which the kept axes lie; None if not one.
+        data: What it multiplies the weights by; empty for a lookup.
     """
 
     weights: WeightMap
@@ -38,6 +39,7 @@ class Reading:
     fan_in: float
     fan_out: float
     output_axis: int | None
+    data: tuple[torch.Tensor, ...] = ()
 
 
 def product_reading(
@@ -58,6 +60,7 @@ def product_reading(
         float(prod(shape[at] for at in contracted)),
         float(prod(shape[at] for at in kept)),
         axis,
+        (other,),
     )
 
 
@@ -102,14 +105,17 @@ def reading_of(
         a, b = args[start], args[start + 1]
         for mine, other, labels in ((b, a, (right, left, out)), (a, b, (left, right, out))):
             found = weights.map_of(mine)
-            if found is not None and other not in weights:
+            # A layer may be applied to a table or token that is itself a parameter.
+            applied = mine is b and weights.is_layer(mine) and not weights.is_layer(other)
+            if found is not None and (applied or other not in weights):
                 return product_reading(found, other, labels)
         return None
     if name == "convolution" and (found := weights.map_of(args[1])) is not None:
-        _, _, _, stride, _, dilation, transposed, _, groups = args[:9]
-        return convolution_reading(found, stride, dilation, transposed, groups)
+        data, _, _, stride, _, dilation, transposed, _, groups = args[:9]
+        reading = convolution_reading(found, stride, dilation, transposed, groups)
+        return replace(reading, data=(data,))
     if name == "_trilinear" and (found := weights.map_of(args[1])) is not None:
-        return _bilinear_reading(found)
+        return _bilinear_reading(found, (args[0], args[2]))
     if not is_tensor(args[0]) or (found := weights.map_of(args[0])) is None:
         return None
     if kind_of(call.func) is OpKind.LOOKUP or _selects_rows(call, by_input):
@@ -132,11 +138,11 @@ def _selects_rows(call: Call, by_input: Callable[[torch.Tensor], bool]) -> bool:
     return first_only and any(map(by_input, tensors_of(call.args[1:])))
 
 
-def _bilinear_reading(weights: WeightMap) -> Reading:
+def _bilinear_reading(weights: WeightMap, data: tuple[torch.Tensor, ...]) -> Reading:
     out, left, right = weights.stand_in.shape[-3:]
     dims = weights.stand_in.dim()
     contracted, kept = (dims - 2, dims - 1), (dims - 3,)
-    return Reading(weights, contracted, kept, (), left * right, out * right, None)
+    return Reading(weights, contracted, kept, (), left * right, out * right, None, data)
 
 
 def uses(reading: Reading, space: AddressSpace) -> tuple[list[WeightUse], list[Piece], list[str]]:

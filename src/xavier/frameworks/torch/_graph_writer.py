@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,6 +21,7 @@ from xavier.frameworks.torch._weight_maps import Piece, ranges
 from xavier.frameworks.torch._weights_followed import FollowedWeights, Lost
 
 _FUNCTIONS = (OpKind.ELEMENTWISE, OpKind.ADD, OpKind.MULTIPLY)
+_FOLLOWED = (*_FUNCTIONS, OpKind.MOVE, OpKind.NORMALIZE, OpKind.MEAN)  # done to weights alone
 
 
 class GraphWriter:
@@ -104,7 +105,7 @@ class GraphWriter:
         names = self.weights.names(tensor)
         self.touched.update(names)
         lost = self.weights.lost(tensor)
-        if lost is not None and kind_of(lost.call.func) in (*_FUNCTIONS, OpKind.MOVE):
+        if lost is not None and kind_of(lost.call.func) in _FOLLOWED:
             return self._computed_weight(lost, tensor)
         shape, name = tuple(tensor.shape), names[0] if names else ""
         value = self._add_value(Value(shape, Origin.PARAMETER, name=name))
@@ -119,13 +120,16 @@ class GraphWriter:
 
     def _computed_weight(self, lost: Lost, tensor: torch.Tensor) -> int:
         call, kind = lost.call, kind_of(lost.call.func)
+        operands, attributes = self._operands(call, kind), self._attributes(call, kind)
+        if kind is OpKind.MOVE:
+            attributes = {"selects": selects(call.func)}
         return self._add_op(
             kind,
             f"aten.{call.name}",
-            tuple(self._value(each) for each in call.tensors),
+            tuple(self._value(each) for each in operands),
             tensor,
-            function=None if kind is OpKind.MOVE else call.function(),
-            attributes={"selects": selects(call.func)} if kind is OpKind.MOVE else {},
+            function=call.function() if kind in _FUNCTIONS else None,
+            attributes=attributes,
             origin=Origin.PARAMETER,
         )
 
@@ -176,11 +180,10 @@ class GraphWriter:
         self.touched.update(use.parameter for use in found)
         for each in call.tensors:
             self.touched.update(self.weights.names(each))
-        lookup = kind_of(call.func) in (OpKind.LOOKUP, OpKind.MOVE)
-        inputs = tuple(self._value(each) for each in ([] if lookup else self._data(call)))
+        inputs = tuple(self._value(each) for each in reading.data)
         op, out = len(self.ops), call.outs[0]
         value = self._add_op(
-            OpKind.LOOKUP if lookup else OpKind.CONTRACT,
+            OpKind.CONTRACT if inputs else OpKind.LOOKUP,
             f"aten.{call.name}",
             inputs,
             out,
@@ -207,16 +210,6 @@ class GraphWriter:
         if not self._blocks.carry(sources, total, out.shape):
             self._read(inputs)
         return total
-
-    def _data(self, call: Call) -> list[torch.Tensor]:
-        """Return the factors of a contraction that are not weights."""
-        if call.name in PRODUCTS:
-            start = PRODUCTS[call.name][0]
-            factors = [each for each in call.args[start : start + 2] if each not in self.weights]
-            return factors[:1]
-        if call.name == "_trilinear":
-            return [each for each in call.tensors if each not in self.weights]
-        return call.tensors[:1]
 
     def _signal(self, call: Call) -> None:
         kind = self._signal_kind(call)
@@ -246,19 +239,14 @@ class GraphWriter:
                 self.note(f"`{name}`: contracted through a function of the weight; it has no fans")
 
     def _computation(self, call: Call, kind: OpKind) -> None:
-        operands, attributes = call.tensors, self._attributes(call, kind)
-        if kind is OpKind.NORMALIZE:
-            operands = call.tensors[:1]
-            for each in call.tensors[1:]:
-                self.touched.update(self.weights.names(each))
-        inputs = tuple(self._value(each) for each in operands)
+        inputs = tuple(self._value(each) for each in self._operands(call, kind))
         value = self._add_op(
             kind,
             f"aten.{call.name}",
             inputs,
             call.outs[0],
             function=call.function() if kind in _FUNCTIONS else None,
-            attributes=attributes,
+            attributes=self._attributes(call, kind),
         )
         for extra in call.outs[1:]:
             if extra.is_floating_point() and kind is not OpKind.NORMALIZE:
@@ -268,6 +256,14 @@ class GraphWriter:
         if kind is OpKind.ADD and self._blocks.carry(sources, value, call.outs[0].shape):
             return
         self._read(inputs)
+
+    def _operands(self, call: Call, kind: OpKind) -> list[torch.Tensor]:
+        """Return what an op computes from; a normalization's scale and shift do not count."""
+        if kind is not OpKind.NORMALIZE:
+            return call.tensors
+        for each in call.tensors[1:]:
+            self.touched.update(self.weights.names(each))
+        return call.tensors[:1]
 
     def _attributes(self, call: Call, kind: OpKind) -> dict[str, Any]:
         if kind is OpKind.NORMALIZE:
@@ -333,21 +329,32 @@ class GraphWriter:
             return op
         reading, piece = self._pieces[at, 0]
         use = op.weights[0]
-        row = piece.rows[reading.kept[0]]
-        if len(row) != 1:
+        walks = piece.rows[reading.kept[0]]
+        regions = [_block_region(walks, block) for block in blocks]
+        if any(each is None or use.region.axis not in (None, each.axis) for each in regions):
             return op
-        axis, stored = next(iter(row.items()))
-        if use.region.axis not in (None, axis):
-            return op
+        total = sum(map(len, blocks))
         parts = tuple(
-            replace(
-                use,
-                region=Region(axis, ranges(np.sort(stored[block]))),
-                fan_out=use.fan_out * len(block) / len(stored),
-            )
-            for block in blocks
+            replace(use, region=region, fan_out=use.fan_out * len(block) / total)
+            for region, block in zip(regions, blocks, strict=True)
+            if region is not None
         )
         return replace(op, weights=parts)
+
+
+def _block_region(walks: Mapping[int, np.ndarray], block: np.ndarray) -> Region | None:
+    """Return the region of a block of outputs; None if it is cut along more than one stored axis.
+
+    Args:
+        walks: For each stored axis, the coordinate of every output on it. Stacked experts that
+            are contracted at once walk two: expert and unit.
+        block: The outputs.
+    """
+    inside = {axis: np.unique(at[block]) for axis, at in walks.items()}
+    if int(np.prod([len(each) for each in inside.values()])) != len(block):
+        return None
+    cut = [axis for axis, at in walks.items() if len(inside[axis]) < len(np.unique(at))]
+    return Region(cut[0], ranges(inside[cut[0]])) if len(cut) == 1 else None
 
 
 def _scaled(use: WeightUse, call: Call) -> WeightUse:

@@ -54,6 +54,12 @@ def module_facts(owner: nn.Module) -> dict[str, Any]:
     return {}
 
 
+def is_layer_weight(owner: nn.Module, attribute: str) -> bool:
+    """Tell whether an attribute is what a layer of known type multiplies its input by."""
+    kind = module_facts(owner).get("kind", "")
+    return attribute == "weight" and kind in ("dense", "conv", "conv_transpose")
+
+
 def activation_name(module: nn.Module) -> str | None:
     """Return the registered name of an activation module, or None if it is none we know."""
     if isinstance(module, nn.LeakyReLU):

@@ -39,11 +39,18 @@ class FollowedWeights:
         self._shadows = shadows
         self._maps: dict[Key, WeightMap] = {}
         self._lost: dict[Key, Lost] = {}
+        self._layers: set[str] = set()
 
-    def add(self, name: str, tensor: torch.Tensor) -> None:
-        """Register a meta tensor as parameter `name`."""
+    def add(self, name: str, tensor: torch.Tensor, *, layer: bool = False) -> None:
+        """Register a meta tensor as parameter `name`; `layer` if it is the weight of a layer."""
         self._shadows.keep(tensor)
         self._maps[key_of(tensor)] = self.space.add(name, tensor.shape)
+        if layer:
+            self._layers.add(name)
+
+    def is_layer(self, tensor: torch.Tensor) -> bool:
+        """Tell whether a tensor holds the weights of layers, whose type says that they multiply."""
+        return self.map_of(tensor) is not None and self._layers.issuperset(self.names(tensor))
 
     def map_of(self, tensor: torch.Tensor) -> WeightMap | None:
         """Return where a tensor's elements are stored, if that is known."""

@@ -28,7 +28,8 @@ from xavier.frameworks.torch._meta_run import (
     remove_weight_hook,
     swap_in,
 )
-from xavier.frameworks.torch._module_facts import fed_by_order, module_facts
+from xavier.frameworks.torch._module_facts import fed_by_order, is_layer_weight, module_facts
+from xavier.frameworks.torch._parametrizations import effective_weights
 from xavier.frameworks.torch._recorder import Recorder
 from xavier.frameworks.torch.names import Slot, buffers, canonical, slots, structure_digest
 from xavier.frameworks.torch.owners import kept_values
@@ -100,11 +101,12 @@ def _run(model: nn.Module, example: Any, found: tuple[Slot, ...], recorder: Reco
     twins = MetaParameters(recorder.shadows)
     swap_in(model, twins, recorder.shadows)
     for slot in found:
+        layer = is_layer_weight(slot.owner, slot.attribute)
         if slot.parametrization is None:
-            graph.weights.add(slot.name, twins.of(slot.stored))
+            graph.weights.add(slot.name, twins.of(slot.stored), layer=layer)
         else:
             leaf = torch.empty(tuple(slot.shape), dtype=slot.dtype, device="meta")
-            graph.weights.add(slot.name, leaf)
+            graph.weights.add(slot.name, leaf, layer=layer)
             leaves[id(slot.owner), slot.attribute] = leaf
             remove_weight_hook(slot.owner, slot.attribute, leaf)
     args, kwargs = _arguments(example, recorder)
@@ -199,6 +201,12 @@ def _completed(
     return {**arrived, **moments}
 
 
+def _norm_axis(slot: Slot) -> int:
+    """Return the stored axis that a spectral norm leaves as the rows of its matrix."""
+    found = effective_weights(slot.owner) if slot.parametrization == "spectral_norm" else ()
+    return next((each.dim for each in found if each.attribute == slot.attribute), 0)
+
+
 def _parameter(slot: Slot, arrival: Arrival, *, touched: bool, **extra: str) -> Parameter:
     return Parameter(
         name=slot.name,
@@ -214,6 +222,8 @@ def _parameter(slot: Slot, arrival: Arrival, *, touched: bool, **extra: str) -> 
             **module_facts(slot.owner),
             "constant": arrival.constant,
             "deliberate": arrival.deliberate,
+            "second": arrival.second,
+            "norm_axis": _norm_axis(slot),
             **extra,
         },
     )
