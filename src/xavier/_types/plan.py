@@ -52,6 +52,8 @@ class Assignment:
         predicted_q: The second moment of what it computes, under `law`; nan if unknown.
         predicted_chi: The ratio of gradient second moments, input side over output side,
             that the rule predicts across the weight and the function that feeds it.
+        follower_law: What the same recipe gives if it takes the function that follows for the one
+            that feeds, as frameworks' snippets do; None if none follows.
         aliases: Other names of the same storage.
         frameworks: Where a framework counts other fans: `{"torch": (fan_in, fan_out)}`.
     """
@@ -71,6 +73,7 @@ class Assignment:
     backward_power: float = float("nan")
     predicted_q: float = float("nan")
     predicted_chi: float = float("nan")
+    follower_law: Law | None = None
     aliases: tuple[str, ...] = ()
     frameworks: dict[str, tuple[float, float]] = field(default_factory=dict)
 
@@ -120,6 +123,7 @@ class Assignment:
             backward_power=reader.number("backward_power", nan),
             predicted_q=reader.number("predicted_q", nan),
             predicted_chi=reader.number("predicted_chi", nan),
+            follower_law=plan_codec.follower_law(reader),
             aliases=reader.texts("aliases", ()),
             frameworks=plan_codec.frameworks(reader),
         )

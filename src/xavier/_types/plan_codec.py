@@ -41,10 +41,20 @@ def check_header(reader: codec.Reader) -> None:
 
 def law(reader: codec.Reader) -> Law:
     """Take the law of an assignment."""
+    return _law(reader, "law", reader.take("law"))
+
+
+def follower_law(reader: codec.Reader) -> Law | None:
+    """Take the law that the function that follows would give, if there is one."""
+    given = reader.take("follower_law", None)
+    return None if given is None else _law(reader, "follower_law", given)
+
+
+def _law(reader: codec.Reader, key: str, given: Any) -> Law:
     try:
-        return laws.from_dict(reader.take("law"))
+        return laws.from_dict(given)
     except (LawError, UnknownNameError) as error:
-        raise PlanError(f"{reader.where}.law: {error.message}", hint=error.hint) from error
+        raise PlanError(f"{reader.where}.{key}: {error.message}", hint=error.hint) from error
 
 
 def frameworks(reader: codec.Reader) -> dict[str, tuple[float, float]]:

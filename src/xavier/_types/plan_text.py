@@ -211,7 +211,19 @@ def _neighbours(a: Assignment) -> str:
         f"forward power E[x^2] = {text.number(a.forward_power)}, "
         f"backward power E[(dx/dh)^2] = {text.number(a.backward_power)}"
     )
-    return f"{said}; what feeds it has {powers}."
+    return f"{said}; what feeds it has {powers}. {_convention(a)}".rstrip()
+
+
+def _convention(a: Assignment) -> str:
+    """Tell which of the two functions the law counts, and what the other would have given."""
+    if a.follower_law is None:
+        return ""
+    if a.follower_law == a.law:
+        return "By the function that follows, as frameworks' snippets count, the law is the same."
+    return (
+        "The law counts the function that feeds the weight; by the one that follows it, as "
+        f"frameworks' snippets count, it would be {text.law(a.follower_law)}."
+    )
 
 
 def _prediction(a: Assignment) -> str:

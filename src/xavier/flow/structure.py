@@ -29,6 +29,8 @@ class Structure:
         first: Contractions that no weight stands before.
         scores: Lookups that are added to attention scores.
         streams: Outputs of residual adds.
+        post_norms: How many residual adds go around a branch from a stream that was normalized
+            right after the add before.
         scans: For the sums of an elementwise recurrence `h = p * h + b` that is unrolled over
             a sequence: the inputs p and b of its first step, by the sum's output.
     """
@@ -41,6 +43,7 @@ class Structure:
     first: set[int] = field(default_factory=set)
     scores: set[int] = field(default_factory=set)
     streams: set[int] = field(default_factory=set)
+    post_norms: int = 0
     scans: dict[int, tuple[int, int]] = field(default_factory=dict)
 
 
@@ -199,6 +202,9 @@ def _find_sums(graph: Graph, found: Structure) -> None:
         before[op.output] = past
         adds[number] += 1
         found.streams.add(op.output)
+        normalized = graph.producer(past)
+        if normalized is not None and normalized.kind is OpKind.NORMALIZE:
+            found.post_norms += _through_moves(graph, normalized.inputs[0]) in before
         writers.extend((writer, number) for writer in graph.sources(branch))
     for writer, number in writers:
         found.writes[writer] = adds[number]

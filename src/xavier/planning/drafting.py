@@ -105,6 +105,12 @@ class _Drafter:
             key = (_pattern(name), self._parameters[name].shape)
             self._patterns.setdefault(key, name)
         self.notes: list[str] = []
+        if planner.structure.post_norms:
+            self.notes.append(
+                "the norms stand after the residual adds: writers are not scaled for their number;"
+                " if many such layers do not train, DeepNorm (Wang et al. 2022) weighs the stream"
+                " by more than 1 and scales them by less"
+            )
         if not flow.ops:
             self.notes.append(
                 "planned without an example input: fans and functions are by module type and"
@@ -209,6 +215,7 @@ def _assignment(decision: Decision) -> Assignment:
         backward_power=_rounded(feed.backward),
         predicted_q=_rounded(decision.predicted_q),
         predicted_chi=_rounded(decision.predicted_chi),
+        follower_law=decision.follower_law,
         aliases=site.parameter.aliases,
         frameworks=_other_counts(site),
     )

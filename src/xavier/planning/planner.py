@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from xavier import laws
+from xavier._errors import ActivationError
 from xavier._types.flow import Flow, Op, OpKind
 from xavier._types.laws import Law
 from xavier._types.plan import Role
@@ -38,6 +39,7 @@ class Decision:
     predicted_q: float
     predicted_chi: float
     followed_by: str
+    follower_law: Law | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -267,8 +269,24 @@ class Planner:
             predicted_q=q,
             predicted_chi=self._predicted_chi(site, feed),
             followed_by=self._followed_by(graph, use.op),
+            follower_law=self._follower_law(site),
             notes=self._use_notes(site),
         )
+
+    def _follower_law(self, site: Site) -> Law | None:
+        """Return the law by the function that follows, at unit variance, if there is one."""
+        op = site.uses[-1].op
+        feeds = (feed for feed in self._feeds.values() if feed.ops == (op,) and not feed.pooled)
+        feed = next((each for each in feeds if each.function is not None), None)
+        if feed is None or feed.function is None or constrained(site) is not None:
+            return None
+        try:
+            found = powers(feed.function, variance=1.0)
+        except ActivationError:
+            return None
+        feed = replace(feed, forward=found.forward, backward=found.backward)
+        setting = replace(self._setting(site), feed=feed)
+        return self._recipe.choose(setting).law(setting)
 
     def _use_notes(self, site: Site) -> tuple[str, ...]:
         feeds = [self._feeds[use.op] for use in site.uses if self.flow.ops[use.op].inputs]
