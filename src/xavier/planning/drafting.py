@@ -60,7 +60,7 @@ def draft(flow: Flow, recipe: Recipe, *, overwrite_zeros: bool = False) -> Plan:
         kept=tuple(kept),
         recipe=recipe.name,
         model_digest=flow.model_digest,
-        notes=(*flow.notes, *drafter.notes),
+        notes=(*flow.notes, *planner.notes, *drafter.notes),
     )
 
 

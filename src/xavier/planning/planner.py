@@ -76,6 +76,7 @@ class Planner:
         for site in self.sites:
             for use in site.uses:
                 self._at[use.op].append(site)
+        self.notes: tuple[str, ...] = ()
         self._feeds: dict[int, Feed] = {}
         self._seconds: dict[int, float] = {}
         self._chosen: dict[tuple[object, ...], tuple[Choice, Law]] = {}
@@ -101,9 +102,11 @@ class Planner:
 
     def _pass(self) -> None:
         self._met: set[tuple[object, ...]] = set()
-        Propagation(
+        propagation = Propagation(
             self.flow, self.structure, planned=self._planned, on_weights=self._on_weights
-        ).run()
+        )
+        propagation.run()
+        self.notes = tuple(propagation.notes)
 
     def _on_weights(self, at: int, feed: Feed | None) -> float:
         op = self.flow.ops[at]

@@ -1,0 +1,287 @@
+"""Second moments carried through what people write between two contractions."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+import xavier
+from xavier.frameworks.torch.trace import trace
+from xavier.planning.prediction import predict
+
+WIDTH = 64
+
+
+def batch(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+class Between(nn.Module):
+    """Two matrices with something between them that is not known by name."""
+
+    def __init__(self, between, *, width=WIDTH, **values):
+        super().__init__()
+        self.first = nn.Linear(width, WIDTH, bias=False)
+        self.second = nn.Linear(WIDTH, WIDTH, bias=False)
+        self.between = between
+        for name, value in values.items():
+            setattr(self, name, nn.Parameter(value))
+
+    def forward(self, x):
+        return self.second(self.between(self, self.first(x)))
+
+
+def fed(between, **values):
+    """Return what the second matrix is fed, in the plan."""
+    model = Between(between, **values)
+    return xavier.plan(model, batch(4, WIDTH), recipe="lecun")["second.weight"][0]
+
+
+def test_a_function_of_a_kept_parameter_is_followed_and_not_its_stored_value():
+    # LeCun keeps q = 1, so x * exp(2) has the second moment exp(4).
+    row = fed(lambda self, h: h * self.log_scale.exp(), log_scale=torch.full((1,), 2.0))
+    assert row.forward_power == pytest.approx(math.exp(4))
+
+
+def test_a_kept_parameter_counts_with_its_own_moments():
+    scale = torch.linspace(0.0, 2.0, WIDTH)
+    row = fed(lambda self, h: h * self.scale, scale=scale)
+    assert row.forward_power == pytest.approx(float((scale**2).mean()), rel=1e-6)
+
+
+def test_a_kept_parameter_times_a_constant_counts_the_constant():
+    row = fed(lambda self, h: h + 3 * self.shift, shift=torch.full((WIDTH,), 2.0))
+    assert row.forward_power == pytest.approx(1 + 36)
+
+
+def test_a_bias_that_is_part_of_the_product_counts_like_one_that_is_added():
+    class Shifted(nn.Module):
+        def __init__(self, way):
+            super().__init__()
+            self.kernel = nn.Parameter(torch.empty(WIDTH, WIDTH).uniform_(-1, 1))
+            self.shift = nn.Parameter(torch.full((WIDTH,), 2.0))
+            self.last = nn.Linear(WIDTH, 3)
+            self.way = way
+
+        def forward(self, x):
+            return self.last(self.way(self, x))
+
+    fused = Shifted(lambda self, x: torch.addmm(self.shift, x, self.kernel, beta=0.5))
+    apart = Shifted(lambda self, x: x @ self.kernel + 0.5 * self.shift)
+    rows = [xavier.plan(each, batch(4, WIDTH))["last.weight"][0] for each in (fused, apart)]
+    assert rows[0].law == rows[1].law
+    assert rows[0].forward_power == pytest.approx(1 + 0.25 * 4, rel=1e-6)
+
+
+def test_a_residual_that_is_part_of_the_product_is_a_residual():
+    class Fused(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.writers = nn.ModuleList(nn.Linear(WIDTH, WIDTH, bias=False) for _ in range(4))
+
+        def forward(self, x):
+            for each in self.writers:
+                x = torch.addmm(x, torch.tanh(x), each.weight.t())
+            return x
+
+    plan = xavier.plan(Fused(), batch(4, WIDTH))
+    assert {row.role for row in plan} == {xavier.Role.RESIDUAL}
+    assert "one of 4 writes" in plan["writers.3.weight"][0].reason
+
+
+def scanned(decay, steps):
+    """Return what a matrix behind `h = decay h + x` is fed, unrolled over some steps."""
+
+    class Scan(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.into = nn.Linear(WIDTH, WIDTH, bias=False)
+            self.outof = nn.Linear(WIDTH, WIDTH, bias=False)
+            self.decay = nn.Parameter(torch.full((WIDTH,), decay))
+
+        def forward(self, x):
+            seen = self.into(x)
+            state = torch.zeros_like(seen[:, 0])
+            for at in range(x.shape[1]):
+                state = self.decay * state + seen[:, at]
+            return self.outof(state)
+
+    return xavier.plan(Scan(), batch(2, steps, WIDTH), recipe="lecun")
+
+
+def test_a_recurrence_counts_as_it_is_at_rest_however_long_the_example():
+    powers = [scanned(0.9, steps)["outof.weight"][0].forward_power for steps in (3, 6, 24)]
+    assert powers == pytest.approx([1 / (1 - 0.81)] * 3, rel=1e-5)
+
+
+def test_a_recurrence_that_does_not_forget_is_told():
+    plan = scanned(1.0, 5)
+    assert plan["outof.weight"][0].forward_power == pytest.approx(1)
+    assert any("does not forget" in note for note in plan.notes)
+
+
+def test_a_quotient_by_a_sum_does_not_blow_up():
+    class Averaged(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.values = nn.Linear(WIDTH, WIDTH, bias=False)
+            self.weights = nn.Linear(WIDTH, WIDTH, bias=False)
+            self.outof = nn.Linear(WIDTH, WIDTH, bias=False)
+
+        def forward(self, x):
+            weights = torch.exp(0.1 * self.weights(x))
+            more = torch.exp(0.1 * self.weights(x.roll(1, 0)))
+            values = self.values(x) * weights + self.values(x.roll(1, 0)) * more
+            return self.outof(values / (weights + more))
+
+    row = xavier.plan(Averaged(), batch(8, WIDTH), recipe="lecun")["outof.weight"][0]
+    assert row.forward_power == pytest.approx(0.5, rel=0.05)
+
+
+def test_a_norm_written_out_makes_unit_variance_whatever_comes_in():
+    rms = lambda _, h: 7 * h * torch.rsqrt((7 * h).pow(2).mean(-1, keepdim=True) + 1e-6)  # noqa: E731
+    assert fed(rms).fed_by == "normalization"
+    assert fed(rms).forward_power == pytest.approx(1)
+
+
+def test_a_layer_that_is_applied_to_a_parameter_has_its_fans():
+    class Relative(nn.Module):
+        """Attention scores that get a part from a projected table."""
+
+        def __init__(self):
+            super().__init__()
+            self.query = nn.Linear(WIDTH, WIDTH)
+            self.norm = nn.LayerNorm(WIDTH)
+            self.table = nn.Parameter(torch.randn(5, WIDTH))
+            self.project = nn.Linear(WIDTH, WIDTH)
+
+        def forward(self, x):
+            return torch.softmax(self.query(x) @ self.project(self.norm(self.table)).t(), -1)
+
+    plan = xavier.plan(Relative(), batch(4, WIDTH))
+    (row,) = plan["project.weight"]
+    assert (row.fan_in, row.fan_out, row.fed_by) == (WIDTH, WIDTH, "normalization")
+    assert not plan.notes
+    assert [each.name for each in plan.kept] == ["table"]
+
+
+def test_a_weight_with_its_sign_changed_keeps_its_fans():
+    class Negated(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.randn(WIDTH, 32))
+
+        def forward(self, x):
+            return x @ (-self.weight)
+
+    (row,) = xavier.plan(Negated(), batch(4, WIDTH))["weight"]
+    assert (row.fan_in, row.fan_out) == (WIDTH, 32)
+
+
+def test_gates_of_stacked_experts_are_blocks_of_their_own():
+    class Experts(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.gate_up = nn.Parameter(torch.randn(3, WIDTH, 2 * 32))
+            self.down = nn.Parameter(torch.randn(3, 32, WIDTH))
+
+        def forward(self, x):
+            gate, up = torch.einsum("td,edh->eth", x, self.gate_up).chunk(2, -1)
+            return torch.bmm(functional.silu(gate) * up, self.down).sum(0)
+
+    gate, up = xavier.plan(Experts(), batch(4, WIDTH))["gate_up"]
+    assert (gate.region.axis, gate.region.ranges) == (2, ((0, 32),))
+    assert (up.region.axis, up.region.ranges) == (2, ((32, 64),))
+    assert (gate.fan_in, gate.fan_out) == (WIDTH, 3 * 32)
+
+
+def test_a_matrix_behind_a_table_undoes_its_size_forward():
+    class Tied(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.table = nn.Embedding(100, WIDTH)
+            self.hidden = nn.Linear(WIDTH, WIDTH)
+
+        def forward(self, ids):
+            return functional.linear(torch.tanh(self.hidden(self.table(ids))), self.table.weight)
+
+    plan = xavier.plan(Tied(), torch.zeros(2, 3, dtype=torch.int64))
+    (row,) = plan["hidden.weight"]
+    assert row.fed_by == "lookup"
+    assert row.predicted_q == pytest.approx(1, rel=1e-5)
+
+
+def test_what_a_kept_table_gives_is_predicted_from_its_values():
+    class Positions(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.table = nn.Embedding(5, WIDTH)
+
+        def forward(self, ids):
+            return self.table(ids)
+
+    model, ids = Positions(), torch.arange(5)
+    nn.init.constant_(model.table.weight, 0.5)
+    plan = xavier.plan(model, ids, overrides={"table.weight": "keep"})
+    assert list(predict(trace(model, ids), plan).values()) == [pytest.approx(0.25)]
+
+
+def test_a_padding_row_of_zeros_counts_as_one_row():
+    table = nn.Embedding(5, WIDTH, padding_idx=0)
+    ids = torch.arange(5)
+    plan = xavier.plan(table, ids)
+    assert list(predict(trace(table, ids), plan).values()) == [pytest.approx(4 / 5, rel=1e-5)]
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_a_spectral_norms_plan_states_the_law_of_the_effective_weight(transposed):
+    make = nn.ConvTranspose2d if transposed else nn.Conv2d
+    model = nn.utils.parametrizations.spectral_norm(make(48, 96, 3))
+    plan = xavier.init_(model, batch(2, 48, 9, 9), seed=0)
+    (row,) = plan["weight"]
+    assert row.law.std == pytest.approx(1 / (math.sqrt(96) + math.sqrt(48 * 9)), rel=1e-5)
+    effective = float(model.weight.detach().std())
+    # The largest singular value's own spread is of order n**(-2/3), here 1/20.
+    assert effective == pytest.approx(row.law.std, rel=2 * 96 ** (-2 / 3))
+    assert "spectral norm makes the largest singular value" in row.reason
+
+
+def test_an_orthogonal_parametrization_is_planned_as_what_it_is():
+    model = nn.utils.parametrizations.orthogonal(nn.Linear(32, 16))
+    (row,) = xavier.plan(model, batch(2, 32), recipe="he")["weight"]
+    assert row.law == xavier.Orthogonal(1.0)
+
+
+class Block(nn.Module):
+    def __init__(self, *, norm_last):
+        super().__init__()
+        self.norm = nn.LayerNorm(WIDTH)
+        self.up, self.down = nn.Linear(WIDTH, WIDTH), nn.Linear(WIDTH, WIDTH)
+        self.norm_last = norm_last
+
+    def forward(self, x):
+        y = x if self.norm_last else self.norm(x)
+        x = x + self.down(torch.relu(self.up(y)))
+        return self.norm(x) if self.norm_last else x
+
+
+def test_norms_after_the_adds_bring_a_hint_at_deepnorm_and_no_scaling():
+    stack = lambda last: nn.Sequential(*(Block(norm_last=last) for _ in range(4)))  # noqa: E731
+    after, before = (xavier.plan(stack(last), batch(4, WIDTH)) for last in (True, False))
+    assert any("DeepNorm" in note for note in after.notes)
+    assert not any("DeepNorm" in note for note in before.notes)
+    assert "Scaled" not in after["2.down.weight"][0].rule
+    assert before["2.down.weight"][0].rule == "Scaled(He(), factor=0.5)"
+
+
+def test_explain_tells_what_the_function_that_follows_would_have_given():
+    model = nn.Sequential(nn.Linear(784, 300), nn.ReLU(), nn.Linear(300, 10))
+    plan = xavier.plan(model, batch(2, 784))
+    (row,) = plan["0.weight"]
+    assert row.law.std == pytest.approx(math.sqrt(2 / (784 + 300)), rel=1e-5)
+    assert row.follower_law.std == pytest.approx(math.sqrt(2 / 784), rel=1e-5)
+    assert "it would be Normal(0, 0.0505076)" in plan.explain("0.weight")
