@@ -204,3 +204,13 @@ def test_deepcopied_model_plans_alike():
     model = zoo.gpt()
     x = zoo.example("gpt")
     assert xavier.plan(copy.deepcopy(model), x).digest == xavier.plan(model, x).digest
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_model_is_healthy_under_auto_but_for_the_one_that_nothing_mends(name):
+    model, batch = built(name), built(name).example_input(batch=8)
+    xavier.init_(model, batch, seed=0)
+    check = xavier.check(model, batch, recipe="auto")
+    lost = name == "deep_sigmoid_mlp"
+    assert check.verdict is (xavier.Verdict.VANISHING if lost else xavier.Verdict.HEALTHY)
+    assert {each.code for each in check.findings} <= {"zero-weight"}

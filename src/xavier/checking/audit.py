@@ -122,6 +122,8 @@ class _Auditor:
             return
         if item.array.ndim > 1 and np.ptp(item.array):
             self._copies(item)
+            if item.kind == "constrained":
+                return  # its size is the constraint's, not a draw's
             for assignment in self._planned.get(item.name, ()):
                 self._against_law(item, assignment)
 

@@ -196,7 +196,7 @@ def _exploding(signal: Signal, findings: Sequence[Finding]) -> Fault | None:
         if base > 0 and op.rms > base * math.exp(E_FOLDS + up):
             text = _ratio_text("output RMS", op.rms, base, place(ops[0]), E_FOLDS + up)
             return Fault(Verdict.EXPLODING, place(op), text)
-    for op, gradient, _, reference, tail in _backward(ops):
+    for op, gradient, _, reference, tail in _backward(signal):
         up = depth_tolerance(tail)[1]
         if gradient > reference * math.exp(E_FOLDS + up):
             text = _ratio_text("gradient RMS", gradient, reference, "the last ops", E_FOLDS + up)
@@ -207,7 +207,7 @@ def _exploding(signal: Signal, findings: Sequence[Finding]) -> Fault | None:
 def _vanishing(signal: Signal, findings: Sequence[Finding]) -> Fault | None:
     del findings
     ops = _contractions(signal)
-    return _fading_forward(ops) or _fading_backward(ops)
+    return _fading_forward(ops) or _fading_backward(signal)
 
 
 def _fading_forward(ops: Sequence[OpSignal]) -> Fault | None:
@@ -228,36 +228,45 @@ def _fading_forward(ops: Sequence[OpSignal]) -> Fault | None:
     return Fault(Verdict.VANISHING, place(ops[first]), text)
 
 
-def _fading_backward(ops: Sequence[OpSignal]) -> Fault | None:
+def _fading_backward(signal: Signal) -> Fault | None:
     """No op up to one gets more than a trace of the gradient that the last ones have."""
-    for op, _, most, reference, tail in _backward(ops):
+    for op, _, most, reference, tail in _backward(signal):
         down = depth_tolerance(tail)[0]
         if most < reference * math.exp(-E_FOLDS - down):
-            least = min(g for _, g in _graded(ops))
+            least = min(g for _, g in _graded(_contractions(signal)))
             text = _ratio_text("gradient RMS", most, reference, "the last ops", -E_FOLDS - down)
             return Fault(Verdict.VANISHING, place(op), f"{text}; the smallest is {least:.3g}")
     return None
 
 
 def _backward(
-    ops: Sequence[OpSignal],
+    signal: Signal,
 ) -> Iterator[tuple[OpSignal, float, float, float, Sequence[OpSignal]]]:
     """Yield each op from the last back, with what its gradient is held against.
 
     The gradient RMS of the op; the largest of it and all before it, for queries and keys get
     little by design, and what counts is the most that comes this far; the reference, which
-    is the largest of the last ops; and the ops in between.
+    is the largest of the last ops or what the head sends back, for the last ops may all lie in
+    a branch that starts nearly closed; and the ops in between.
     """
-    graded = _graded(ops)
+    graded = _graded(_contractions(signal))
     # A head's own output is the loss's business: what it sends back is the reference.
-    body = graded[:-1] if len(graded) > FEWEST_OPS else graded
+    body, head = (graded[:-1], graded[-1:]) if len(graded) > FEWEST_OPS else (graded, [])
     gradients = [g for _, g in body]
-    reference = max(gradients[-FEWEST_OPS:], default=0.0)
+    sent = [_sent_back(signal, op, g) for op, g in head]
+    reference = max((*gradients[-FEWEST_OPS:], *sent), default=0.0)
     if not reference > 0:
         return
     for i in range(len(body) - 1, -1, -1):
         most = max(gradients[: max(i + 1, FEWEST_OPS)])
         yield body[i][0], gradients[i], most, reference, [op for op, _ in body[i + 1 :]]
+
+
+def _sent_back(signal: Signal, op: OpSignal, gradient: float) -> float:
+    """Return the RMS of the gradient that a dense op of random weights hands to its input."""
+    sizes = {weight.name: weight.rms for weight in signal.weights if len(weight.shape) > 1}
+    size = next((sizes[name] for name in op.weights if name in sizes), 0.0)
+    return gradient * size * math.sqrt(units(op))
 
 
 def _ratio_text(what: str, value: float, base: float, against: str, bound: float) -> str:

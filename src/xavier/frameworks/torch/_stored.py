@@ -12,7 +12,10 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn.utils import parametrize
 
+from xavier.frameworks.torch._parametrizations import effective_weights
 from xavier.frameworks.torch.names import canonical
+
+_CONSTRAINTS = ("spectral_norm", "orthogonal")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +24,8 @@ class Stored:
 
     Attributes:
         name: The canonical name; an effective weight bears its own, such as `conv.weight`.
-        kind: `parameter`, `buffer` or `effective`.
+        kind: `parameter`, `buffer`, `effective`, or `constrained` for an effective weight
+            whose size is its parametrization's.
         array: The values this process holds, in float32 or float64.
         frozen: Whether it takes no gradient.
     """
@@ -54,12 +58,16 @@ def stored(model: nn.Module) -> Iterator[Stored]:
             yield Stored(canonical(name), "buffer", _array(buffer), frozen=True)
     for path, module in model.named_modules():
         if parametrize.is_parametrized(module):
+            constrained = {
+                each.attribute for each in effective_weights(module) if each.kind in _CONSTRAINTS
+            }
             for tensor_name in _parametrized_names(module):
                 with torch.no_grad():
                     value = getattr(module, tensor_name)
                 name = canonical(f"{path}.{tensor_name}" if path else tensor_name)
                 if value.is_floating_point():
-                    yield Stored(name, "effective", _array(value), frozen=False)
+                    kind = "constrained" if tensor_name in constrained else "effective"
+                    yield Stored(name, kind, _array(value), frozen=False)
 
 
 def unregistered(model: nn.Module) -> Iterator[tuple[str, str]]:
