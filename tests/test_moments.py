@@ -143,7 +143,7 @@ def test_a_quotient_by_a_sum_does_not_blow_up():
 
 
 def test_a_norm_written_out_makes_unit_variance_whatever_comes_in():
-    rms = lambda _, h: 7 * h * torch.rsqrt((7 * h).pow(2).mean(-1, keepdim=True) + 1e-6)  # noqa: E731
+    rms = lambda _, h: 7 * h * torch.rsqrt((7 * h).pow(2).mean(-1, keepdim=True) + 1e-6)
     assert fed(rms).fed_by == "normalization"
     assert fed(rms).forward_power == pytest.approx(1)
 
@@ -270,7 +270,7 @@ class Block(nn.Module):
 
 
 def test_norms_after_the_adds_bring_a_hint_at_deepnorm_and_no_scaling():
-    stack = lambda last: nn.Sequential(*(Block(norm_last=last) for _ in range(4)))  # noqa: E731
+    stack = lambda last: nn.Sequential(*(Block(norm_last=last) for _ in range(4)))
     after, before = (xavier.plan(stack(last), batch(4, WIDTH)) for last in (True, False))
     assert any("DeepNorm" in note for note in after.notes)
     assert not any("DeepNorm" in note for note in before.notes)

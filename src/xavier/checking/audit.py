@@ -154,6 +154,8 @@ class _Auditor:
         return Finding(code, severity, item.name, text, init_line(only=item.name))
 
     def _copies(self, item: Stored) -> None:
+        if item.name not in self._used and item.name not in self._planned:
+            return  # decay rates and the like may be the same in every layer
         equal, first, second = _equal_rows(item.array) if item.name in self._used else (0, 0, 0)
         if equal:
             text = (

@@ -70,8 +70,6 @@ def _shared(row: Assignment, region: Region) -> float:
         return size
     length = row.shape[row.region.axis]
     common = sum(
-        max(0, min(a[1], b[1]) - max(a[0], b[0]))
-        for a in row.region.ranges
-        for b in region.ranges
+        max(0, min(a[1], b[1]) - max(a[0], b[0])) for a in row.region.ranges for b in region.ranges
     )
     return size * common / length
