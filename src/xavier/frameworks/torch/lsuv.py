@@ -10,17 +10,19 @@ Reference:
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_flatten
+from torch.utils._pytree import tree_map_only
 
 from xavier import laws
 from xavier._types.flow import OpKind
-from xavier._types.plan import Plan
+from xavier._types.plan import Assignment, Plan, Role
+from xavier.frameworks.torch._calls import tensors_of
 from xavier.frameworks.torch._op_kinds import kind_of
 from xavier.frameworks.torch._restore import unchanged
 from xavier.frameworks.torch._shadows import storage_of
@@ -29,30 +31,50 @@ from xavier.frameworks.torch.names import slots
 
 
 class _Rescaler(TorchDispatchMode):
-    def __init__(self, weights: dict[int, tuple[str, torch.Tensor]]) -> None:
+    """Rescales each weight at its first contraction, and runs that again.
+
+    A tensor that was made from one weight alone (transposed, copied, cast) counts as that weight.
+    """
+
+    def __init__(self, weights: dict[str, torch.Tensor]) -> None:
         super().__init__()
-        self._weights = weights
         self.factors: dict[str, float] = {}
+        self._stored = weights
+        self._names = {storage_of(each): name for name, each in weights.items()}
+        self._alive: list[torch.Tensor] = []
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        out = func(*args, **(kwargs or {}))
+        named: dict[str, Any] = kwargs or {}
+        out = func(*args, **named)
+        tensors = tensors_of((args, named))
         if kind_of(func) is not OpKind.CONTRACT:
+            self._hand_on(tensors, out)
             return out
-        for each in tree_flatten(args)[0]:
-            if not isinstance(each, torch.Tensor):
+        for each in tensors:
+            name = self._names.get(storage_of(each))
+            if name is None or name in self.factors or each.dim() < 2:  # noqa: PLR2004
                 continue
-            name, stored = self._weights.get(storage_of(each), ("", None))
-            if stored is None or name in self.factors or each.dim() < 2:  # noqa: PLR2004
-                continue
-            size = float(out.double().std())
+            size = float(out.double().std(correction=0))
             if not 0 < size < float("inf"):
                 continue
             self.factors[name] = 1 / size
-            stored.mul_(1 / size)
-            out = func(*args, **(kwargs or {}))
+            self._stored[name].mul_(1 / size)
+            again = each if self._is_stored(each, name) else each / size
+            swap = lambda t, old=each, new=again: new if t is old else t  # noqa: E731
+            out = func(*tree_map_only(torch.Tensor, swap, args), **named)
         return out
+
+    def _is_stored(self, tensor: torch.Tensor, name: str) -> bool:
+        return storage_of(tensor) == storage_of(self._stored[name])
+
+    def _hand_on(self, tensors: list[torch.Tensor], out: Any) -> None:
+        names = {self._names.get(storage_of(each)) for each in tensors}
+        name = names.pop() if len(names) == 1 else None
+        for each in tensors_of(out) if name is not None else ():
+            self._alive.append(each)  # a storage's identity must not be used twice
+            self._names[storage_of(each)] = str(name)
 
 
 def rescale(model: nn.Module, example: Any, plan: Plan) -> Plan:
@@ -66,9 +88,14 @@ def rescale(model: nn.Module, example: Any, plan: Plan) -> Plan:
     Returns:
         The plan with every law's standard deviation rescaled; to be drawn with the same seed.
     """
-    drawn = {each.name for each in plan.assignments if each.fan_in == each.fan_in}
+    tables = (Role.EMBEDDING, Role.TIED)  # looked up before they are contracted, if at all
+    drawn = {
+        each.name
+        for each in plan.assignments
+        if not math.isnan(each.fan_in) and each.role not in tables
+    }
     weights = {
-        storage_of(slot.stored): (slot.name, slot.stored)
+        slot.name: slot.stored
         for slot in slots(model)
         if slot.name in drawn and slot.parametrization is None
     }
@@ -77,18 +104,21 @@ def rescale(model: nn.Module, example: Any, plan: Plan) -> Plan:
         model.eval()
         with rescaler:
             call(model, example)
+    rows = (_rescaled(each, rescaler.factors) for each in plan.assignments)
+    return replace(plan, assignments=tuple(rows))
+
+
+def _rescaled(row: Assignment, factors: dict[str, float]) -> Assignment:
+    if math.isnan(row.fan_in) or row.role is Role.EMBEDDING:
+        return row
+    factor = factors.get(row.name)
+    if factor is None:
+        told = "it was not rescaled: it is looked up first, computed from other tensors, or not met"
+        return replace(row, reason=f"{row.reason}; {told}")
+    told = f"times {factor:.6g}, so that its output on the example has unit variance"
     return replace(
-        plan,
-        assignments=tuple(
-            each
-            if each.name not in rescaler.factors
-            else replace(
-                each,
-                law=laws.round_law(laws.scaled(each.law, rescaler.factors[each.name])),
-                predicted_q=1.0,
-                reason=f"{each.reason}; times {rescaler.factors[each.name]:.6g}, so that its"
-                " output on the example has unit variance",
-            )
-            for each in plan.assignments
-        ),
+        row,
+        law=laws.round_law(laws.scaled(row.law, factor)),
+        predicted_q=1.0,
+        reason=f"{row.reason}; {told}",
     )
