@@ -118,8 +118,9 @@ def init_(  # noqa: PLR0913 - the public contract
     if seed is None:
         seed = made.seed if made.seed is not None else backend.default_seed()
     made = replace(made, seed=seed, scope=scope or made.scope)
-    values = backend.owner_values(model, made)
     backend.check_fits(model, made)
+    backend.require_agreement(model, made)
+    values = backend.owner_values(model, made)
     backend.materialize(model, values)
     backend.write(model, made, seed=seed, scope=made.scope, progress=progress)
     if data_dependent:

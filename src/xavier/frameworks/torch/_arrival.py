@@ -15,9 +15,10 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from xavier.frameworks.torch._meta_run import as_it_was
+from xavier.frameworks.torch._mirror import Mirror, in_workshop
 from xavier.frameworks.torch._op_kinds import base_name
 from xavier.frameworks.torch._shadows import storage_of
+from xavier.frameworks.torch._shards import is_dtensor
 from xavier.frameworks.torch.names import Slot
 
 _RANDOM = frozenset({"normal", "uniform", "random", "bernoulli", "exponential", "log_normal"})
@@ -50,19 +51,21 @@ class Arrival:
 
 def arrivals(model: nn.Module, slots: Sequence[Slot]) -> Mapping[str, Arrival]:
     """Return what each parameter holds, by its canonical name."""
-    on_meta = any(slot.stored.device.type == "meta" for slot in slots)
-    watched = _watch(model) if on_meta else {}
+    on_meta = [slot for slot in slots if slot.stored.device.type == "meta"]
+    watched = _watched(model, on_meta) if on_meta else {}
     # Not `owner.weight`, which would run a parametrization.
     weights = {id(slot.owner): slot for slot in slots if slot.attribute == "weight"}
     return {
-        slot.name: watched.get(storage_of(slot.stored), Arrival())
-        if slot.stored.device.type == "meta"
+        slot.name: watched[slot.name]
+        if slot.name in watched
         else _of_values(slot, weights.get(id(slot.owner)))
         for slot in slots
     }
 
 
 def _of_values(slot: Slot, weight: Slot | None) -> Arrival:
+    if is_dtensor(slot.stored):
+        return _of_shards(slot, weight)
     values = slot.stored.detach()
     if values.numel() == 0 or not (values.is_floating_point() or values.is_complex()):
         return Arrival()
@@ -78,6 +81,38 @@ def _of_values(slot: Slot, weight: Slot | None) -> Arrival:
         return Arrival()
     largest = float(values.abs().max())
     return replace(of_tensor(values), deliberate=largest > _default(slot, weight))
+
+
+def _of_shards(slot: Slot, weight: Slot | None) -> Arrival:
+    """Return what all shards of a parameter hold; all processes of its mesh must ask."""
+    held: Any = slot.stored
+    values = held._local_tensor.detach().double()
+    count = float(values.numel())
+    raw = [count, float(values.sum()), float((values * values).sum())]
+    sums = torch.tensor(raw, dtype=torch.float64)
+    ends = torch.full((2,), -math.inf, dtype=torch.float64)
+    if count:
+        ends = torch.stack((values.max().cpu(), -values.min().cpu()))
+    for place, placement in enumerate(held.placements):
+        if placement.is_shard():
+            _reduce(sums, "SUM", held.device_mesh, place)
+            _reduce(ends, "MAX", held.device_mesh, place)
+    total, first, second = sums.tolist()
+    high, low = float(ends[0]), -float(ends[1])
+    if not total:
+        return Arrival()
+    mean, power = first / total, second / total
+    if high == low:
+        return Arrival(high, high * high, high, _is_meant(slot, weight, high))
+    return Arrival(mean, power, None, max(abs(high), abs(low)) > _default(slot, weight))
+
+
+def _reduce(values: torch.Tensor, how: str, mesh: Any, place: int) -> None:
+    """Reduce a few numbers over one axis of a mesh, on its devices."""
+    there = values.to(mesh.device_type)
+    operation = getattr(torch.distributed.ReduceOp, how)
+    torch.distributed.all_reduce(there, operation, group=mesh.get_group(place))
+    values.copy_(there)
 
 
 def of_tensor(values: torch.Tensor) -> Arrival:
@@ -148,19 +183,24 @@ def _number(thing: Any) -> float | None:
     return float(thing)
 
 
-def _watch(model: nn.Module) -> Mapping[int, Arrival]:
-    watcher = _Watcher()
-    init_weights = getattr(model, "_init_weights", None)
-    with as_it_was(model), torch.no_grad(), watcher:
-        for each in reversed(list(model.modules())):
-            reset = getattr(each, "reset_parameters", None)
-            if callable(reset) and _all_meta(each):
+def _watched(model: nn.Module, slots: Sequence[Slot]) -> Mapping[str, Arrival]:
+    """Return what owners write to meta parameters, watched on a double of the model."""
+    mirror, watcher = Mirror(), _Watcher()
+    mirror.of(model)
+    modules = [each for each in reversed(list(model.modules())) if _all_meta(each)]
+    with in_workshop(), watcher:
+        for each in modules:
+            reset = getattr(mirror.of(each), "reset_parameters", None)
+            if callable(reset):
                 _quietly(reset)
-        if callable(init_weights):
-            for each in reversed(list(model.modules())):
-                if _all_meta(each):
-                    _quietly(init_weights, each)
-    return watcher.found
+        init_weights = getattr(mirror.of(model), "_init_weights", None)
+        for each in modules if callable(init_weights) else ():
+            _quietly(init_weights, mirror.of(each))
+    twins = {slot.name: mirror.twin(slot.stored) for slot in slots}
+    return {
+        name: Arrival() if twin is None else watcher.found.get(storage_of(twin), Arrival())
+        for name, twin in twins.items()
+    }
 
 
 def _all_meta(module: nn.Module) -> bool:

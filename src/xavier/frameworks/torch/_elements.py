@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import prod, sqrt
 from typing import Any, Final
 
@@ -15,53 +15,11 @@ from xavier._errors import PlanError
 from xavier._types.laws import Constant, Law, Normal, TruncatedNormal, Uniform
 from xavier._types.plan import Assignment
 from xavier.bits import Key, draw, fill_region
-from xavier.frameworks.torch._fit import DTYPES, REAL_PARTS, is_dtensor
+from xavier.frameworks.torch._fit import DTYPES, REAL_PARTS
+from xavier.frameworks.torch._shards import Index, Part, part_of
 
 CHUNK: Final = 1 << 22  # elements between two looks at the progress
-Index = tuple[slice, ...]
 Report = Callable[[int], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """The part of a parameter that this process holds.
-
-    Attributes:
-        tensor: A plain strided tensor.
-        shape: The whole parameter's shape.
-        begin: Where the part begins in the whole, axis by axis.
-    """
-
-    tensor: torch.Tensor
-    shape: tuple[int, ...]
-    begin: tuple[int, ...]
-
-    def clip(self, index: Index) -> tuple[Index, Index] | None:
-        """Return where an index of the whole lies in the whole and here; None if not here."""
-        whole, here = [], []
-        for axis, wanted in enumerate(index):
-            low, high, _ = wanted.indices(self.shape[axis])
-            offset, size = self.begin[axis], self.tensor.shape[axis]
-            low, high = max(low, offset), min(high, offset + size)
-            if low >= high:
-                return None
-            whole.append(slice(low, high))
-            here.append(slice(low - offset, high - offset))
-        return tuple(whole), tuple(here)
-
-
-def part_of(tensor: torch.Tensor) -> Part:
-    """Return what this process holds of a parameter: all of it, or a DTensor's shard."""
-    shape = tuple(tensor.shape)
-    if not is_dtensor(tensor):
-        return Part(tensor.detach(), shape, (0,) * len(shape))
-    from torch.distributed.tensor._utils import (  # noqa: PLC0415 - DTensor is there, then
-        compute_local_shape_and_global_offset,
-    )
-
-    held: Any = tensor
-    _, begin = compute_local_shape_and_global_offset(shape, held.device_mesh, held.placements)
-    return Part(held._local_tensor.detach(), shape, tuple(begin))
 
 
 def write_assignment(
@@ -89,10 +47,7 @@ def write_assignment(
     for real, law, stream in _streams(part, assignment.law, name):
         key = Key(seed, stream)
         for index in assignment.region.slices(part.shape):
-            clipped = real.clip(index)
-            if clipped is None:
-                continue
-            for whole, here in _chunks(*clipped):
+            for whole, here in (each for clip in real.clip(index) for each in _chunks(*clip)):
                 _write_chunk(real, law, key, (whole, here))
                 report(prod(each.stop - each.start for each in whole) if stream == name else 0)
 
@@ -176,10 +131,8 @@ def _write_matrix(part: Part, assignment: Assignment, *, seed: int, name: str) -
             length = index[region.axis].stop - index[region.axis].start
             span = values.narrow(region.axis, taken, length)
             taken += length
-        clipped = part.clip(index)
-        if clipped is not None:
-            whole, here = clipped
-            starts = [each.indices(size)[0] for each, size in zip(index, shape, strict=True)]
+        starts = [each.indices(size)[0] for each, size in zip(index, shape, strict=True)]
+        for whole, here in part.clip(index):
             source = tuple(
                 slice(each.start - start, each.stop - start)
                 for each, start in zip(whole, starts, strict=True)

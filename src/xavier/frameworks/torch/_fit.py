@@ -17,6 +17,7 @@ from xavier._errors import DtypeError, LawError, PlanError, ShapeError, WriteErr
 from xavier._types.plan import Assignment, Plan
 from xavier._types.region import overlap
 from xavier.bits import Key, fill
+from xavier.frameworks.torch._shards import is_dtensor, refuse_partial
 from xavier.frameworks.torch._storages import has_one_place_an_element
 from xavier.frameworks.torch.names import Slot, slots, structure_digest
 
@@ -144,6 +145,8 @@ def _check_tensor(slot: Slot, where: str) -> None:
                 hint="an expanded parameter: give it memory of its own with .clone()",
             )
 
+    if is_dtensor(slot.stored):
+        refuse_partial(slot.stored, where)
     if slot.parametrization and is_dtensor(slot.stored):
         told = f"{where}: a sharded weight under {slot.parametrization} cannot be drawn"
         raise WriteError(told, hint="draw the model before it is sharded")
@@ -151,11 +154,6 @@ def _check_tensor(slot: Slot, where: str) -> None:
 
 def _is_unknown_wrapper(tensor: torch.Tensor) -> bool:
     return is_traceable_wrapper_subclass(tensor) and not is_dtensor(tensor)
-
-
-def is_dtensor(tensor: torch.Tensor) -> bool:
-    """Return whether a tensor is a `DTensor`, without importing what defines it."""
-    return hasattr(tensor, "_local_tensor") and hasattr(tensor, "placements")
 
 
 def _check_law(slot: Slot, assignment: Assignment, where: str) -> None:

@@ -81,6 +81,9 @@ def swap_in(model: nn.Module, twins: MetaParameters, shadows: Shadows) -> None:
     """Replace parameters by their meta twins, and buffers by meta tensors with shadows."""
     for each in model.modules():
         each.training = False
+        for table in (each._forward_pre_hooks, each._forward_hooks):
+            for key in [key for key, hook in table.items() if _redistributes(hook)]:
+                del table[key]
         for name, parameter in each._parameters.items():
             if parameter is not None:
                 each._parameters[name] = twins.of(parameter)
@@ -88,6 +91,14 @@ def swap_in(model: nn.Module, twins: MetaParameters, shadows: Shadows) -> None:
             if buffer is not None:
                 each._buffers[name] = shadows.enter(buffer)
     torch.backends.mha.set_fastpath_enabled(False)
+
+
+def _redistributes(hook: Any) -> bool:
+    """Tell whether a hook gathers or moves shards, which meta twins do not have."""
+    hook = getattr(hook, "func", hook)
+    owner = getattr(hook, "__self__", None)
+    home = type(owner).__module__ if owner is not None else getattr(hook, "__module__", "")
+    return str(home).startswith("torch.distributed.")
 
 
 def remove_weight_hook(module: nn.Module, attribute: str, leaf: torch.Tensor) -> None:

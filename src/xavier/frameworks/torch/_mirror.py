@@ -88,6 +88,10 @@ class Mirror:
         """Return the double of a module."""
         return self._value(module)
 
+    def twin(self, tensor: torch.Tensor) -> torch.Tensor | None:
+        """Return the double of a tensor that a module holds; None if it has none."""
+        return self._memo.get(id(tensor))
+
     def _value(self, value: Any) -> Any:
         if id(value) in self._memo:
             return self._memo[id(value)]

@@ -11,6 +11,8 @@ import torch
 from torch.nn.parameter import is_lazy
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
+from xavier.frameworks.torch._shards import is_dtensor
+
 Form = tuple[int, tuple[tuple[int, int], ...]]  # first byte; (stride, size), widest stride first
 
 
@@ -115,6 +117,8 @@ class Twins:
         """Return an uninitialized twin: of the same dtype, shape, strides and offset."""
         self._originals.append(tensor)  # an identity must not be used twice
         place = place_of(tensor)
+        if is_dtensor(tensor):  # whole, whatever this process holds of it
+            return torch.empty(tensor.shape, dtype=tensor.dtype, device=self._device)
         if place is None:
             return torch.empty_like(tensor, device=self._device, requires_grad=False)
         if place.storage not in self._storages:

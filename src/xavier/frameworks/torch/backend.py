@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from xavier.frameworks.torch.agreement import require_agreement
 from xavier.frameworks.torch.lsuv import rescale
 from xavier.frameworks.torch.names import buffers, slots
 from xavier.frameworks.torch.owners import materialize, owner_values
@@ -14,6 +15,7 @@ __all__ = [
     "default_seed",
     "materialize",
     "owner_values",
+    "require_agreement",
     "rescale",
     "slots",
     "trace",

@@ -11,8 +11,9 @@ from torch.nn.parameter import is_lazy
 from xavier._errors import PlanError
 from xavier._types.plan import Plan
 from xavier.frameworks.torch._effective import is_rebuilt, tensors_of
-from xavier.frameworks.torch._fit import is_dtensor, jobs
+from xavier.frameworks.torch._fit import jobs
 from xavier.frameworks.torch._mirror import Held, held_tensors, in_workshop, table_of
+from xavier.frameworks.torch._shards import copy_into, empty_shard_like, is_dtensor
 from xavier.frameworks.torch._storages import Twins, identity
 from xavier.frameworks.torch._workshop import Workshop
 from xavier.frameworks.torch.names import buffers, slots
@@ -88,7 +89,7 @@ def kept_values(model: nn.Module, names: Iterable[str]) -> dict[str, torch.Tenso
 def _hopeless(tensor: torch.Tensor) -> str:
     if is_lazy(tensor):
         return "it is lazy and has no shape yet"
-    return "it is sharded" if is_dtensor(tensor) else ""
+    return ""
 
 
 def _unmade(missing: Mapping[str, str]) -> PlanError:
@@ -159,9 +160,9 @@ def materialize(
 
 
 def _real(tensor: torch.Tensor, twins: Twins, content: torch.Tensor | None) -> torch.Tensor:
-    twin = twins.of(tensor)
+    twin = empty_shard_like(tensor) if is_dtensor(tensor) else twins.of(tensor)
     if content is not None:
-        twin.copy_(content)
+        copy_into(twin, content)
     if isinstance(tensor, nn.Parameter):
         twin = nn.Parameter(twin, requires_grad=tensor.requires_grad)
         if type(tensor) is not type(twin) and type(tensor).__base__ is nn.Parameter:
