@@ -1,4 +1,4 @@
-"""Sharded models, drawn by two and by four real processes: each its own part, the whole the same."""
+"""Sharded models, drawn by two and by four processes: each its own part, the whole the same."""
 
 from __future__ import annotations
 

@@ -11,9 +11,10 @@ from xavier._errors import DtypeError, WriteError
 from xavier._types.laws import Law, Uniform
 from xavier._types.plan import Assignment, Region, Role
 from xavier.bits import Key, fill
-from xavier.frameworks.torch._elements import part_of, write_assignment
+from xavier.frameworks.torch._elements import write_assignment
 from xavier.frameworks.torch._fit import DTYPES
 from xavier.frameworks.torch._scopes import key_for
+from xavier.frameworks.torch._shards import copy_clip, copy_into, part_of
 from xavier.frameworks.torch._storages import has_one_place_an_element
 from xavier.frameworks.torch._truncated import between
 
@@ -76,11 +77,6 @@ def write_law(tensor: torch.Tensor, law: Law, key: Key) -> None:
         torch.autograd.graph.increment_version(tensor)
 
 
-def _slice(values: torch.Tensor, begin: tuple[int, ...], like: torch.Tensor) -> torch.Tensor:
-    sizes = zip(begin, like.shape, strict=True)
-    return values[tuple(slice(at, at + size) for at, size in sizes)].to(like.device)
-
-
 def write_between(
     tensor: torch.Tensor, key: Key, *, mean: float, std: float, ends: tuple[float, float]
 ) -> None:
@@ -104,9 +100,8 @@ def write_between(
         drawn = mean + std * between(low, high, torch.from_numpy(uniforms))
         # A low-precision weight is the float32 one rounded, here as everywhere.
         target.copy_(drawn if target.dtype == torch.float64 else drawn.float())
-    part = part_of(tensor)
     with torch.no_grad():
-        part.tensor.copy_(_slice(values.view(tensor.shape), part.begin, part.tensor))
+        copy_into(tensor, values.view(tensor.shape))
 
 
 def clamp(tensor: torch.Tensor, low: float, high: float) -> None:
@@ -123,5 +118,7 @@ def zero_in_columns(tensor: torch.Tensor, count: int, *, key: Key) -> None:
     zero = np.zeros(ranks.shape, np.bool_)
     np.put_along_axis(zero, lowest, values=True, axis=0)
     part = part_of(tensor)
+    mask = torch.zeros(part.tensor.shape, dtype=torch.bool, device=part.tensor.device)
+    copy_clip(part, mask, torch.from_numpy(zero))
     with torch.no_grad():
-        part.tensor.masked_fill_(_slice(torch.from_numpy(zero), part.begin, part.tensor), 0.0)
+        part.tensor.masked_fill_(mask, 0.0)

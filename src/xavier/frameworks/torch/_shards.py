@@ -99,8 +99,13 @@ def empty_shard_like(tensor: Any) -> torch.Tensor:
 def copy_into(tensor: torch.Tensor, content: torch.Tensor) -> None:
     """Copy a whole content into a tensor, or into the part of it that this process holds."""
     part = part_of(tensor)
+    copy_clip(part, part.tensor, content)
+
+
+def copy_clip(part: Part, target: torch.Tensor, content: torch.Tensor) -> None:
+    """Copy what a part has of a whole content into a tensor of the part's shape."""
     for whole, here in part.clip(tuple(slice(None) for _ in part.shape)):
-        part.tensor[here].copy_(content[whole])
+        target[here].copy_(content[whole])
 
 
 def refuse_partial(tensor: torch.Tensor, where: str) -> None:
@@ -114,7 +119,8 @@ def refuse_partial(tensor: torch.Tensor, where: str) -> None:
     partial = [str(each) for each in held.placements if each.is_partial()]
     if partial:
         raise WriteError(
-            f"{where}: a parameter placed {partial[0]} cannot be drawn, expected Shard or Replicate",
+            f"{where}: a parameter placed {partial[0]} cannot be drawn, "
+            "expected Shard or Replicate",
             hint="redistribute it before it is drawn",
         )
 
