@@ -1,7 +1,7 @@
 """What one process of several does in `test_sharded.py`.
 
-It is called with the scenario, its rank, the number of processes, and a file. The processes meet through a file, on loopback. Each checks its own part, and ends with a
-traceback if it is wrong.
+It is called with the scenario, its rank, the number of processes, and a file through which they
+meet. Each process checks its own part, and ends with a traceback if it is wrong.
 """
 
 from __future__ import annotations

@@ -1,0 +1,121 @@
+"""A folder whose files appear whole or not at all, written to by one process at a time."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Final, Self
+
+from xavier._errors import WriteError
+
+try:
+    import fcntl
+except ImportError:  # Windows has no such locks; two writers there are not told apart
+    fcntl = None
+
+_LOCK: Final = ".xavier.lock"
+_PART: Final = ".part"
+_READ: Final = 1 << 24
+
+
+class Folder:
+    """A folder of finished files.
+
+    The lock is held by the open file, so that one of a process that was killed is free.
+
+    Args:
+        path: The folder; made, with those around it, if it is not there.
+
+    Raises:
+        WriteError: If it is no folder, cannot be written to, or another process holds it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock: IO[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock = (self.path / _LOCK).open("wb")
+        except OSError as error:
+            told = f"{self.path} cannot be written to: {error.strerror}"
+            raise WriteError(told, hint="name a folder that you may write to") from None
+        if fcntl is not None:
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                self._lock.close()
+                told = f"another process is writing to {self.path}"
+                raise WriteError(told, hint="wait for it, or name another folder") from None
+        for left in self.path.glob(f".*{_PART}"):
+            left.unlink(missing_ok=True)  # of a writer that was killed
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        (self.path / _LOCK).unlink(missing_ok=True)
+        if self._lock is not None:
+            self._lock.close()
+
+    def names(self) -> list[str]:
+        """Return the names of the files that are there, in order."""
+        return sorted(each.name for each in self.path.iterdir() if not each.name.startswith("."))
+
+    def read(self, name: str) -> str | None:
+        """Return a text file's content, or None if there is none."""
+        try:
+            return (self.path / name).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError):
+            return None
+
+    def remove(self, name: str) -> None:
+        """Remove a file."""
+        (self.path / name).unlink(missing_ok=True)
+
+    def holds(self, name: str, digest: str | None) -> bool:
+        """Return whether a file is there whose content has a digest."""
+        if digest is None or not (self.path / name).is_file():
+            return False
+        found = hashlib.blake2b(digest_size=16)
+        with (self.path / name).open("rb") as file:
+            while block := file.read(_READ):
+                found.update(block)
+        return found.hexdigest() == digest
+
+    def write(self, name: str, content: Iterable[bytes | memoryview]) -> str:
+        """Write a file under a temporary name, and give it its own once it is on the disk.
+
+        Returns:
+            The content's digest.
+
+        Raises:
+            WriteError: If it cannot be written; nothing of it is left then.
+        """
+        temporary = self.path / f".{name}{_PART}"
+        found = hashlib.blake2b(digest_size=16)
+        try:
+            with temporary.open("wb") as file:
+                for block in content:
+                    file.write(block)
+                    found.update(block)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(self.path / name)
+        except OSError as error:
+            told = f"{self.path / name} cannot be written: {error.strerror}"
+            raise WriteError(
+                told, hint="is there room on the disk? calling again goes on from here"
+            ) from error
+        finally:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+        return found.hexdigest()
