@@ -163,7 +163,7 @@ def test_an_error_in_forward_is_told_with_the_path_and_changes_nothing():
     model = nn.Sequential(nn.Linear(8, 8), nn.Linear(4, 2))
     model.train()
     with pytest.raises(
-        TraceError, match=r"raised RuntimeError in `1`.*\n?Hint: does the example fit\?"
+        TraceError, match=r"raised RuntimeError in `1` on \(2, 8\) float32.*\n?Hint: .*shape"
     ):
         trace(model, torch.randn(2, 8))
     assert model[0].weight.device.type == "cpu"
