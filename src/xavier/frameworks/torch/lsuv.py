@@ -19,12 +19,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
 from xavier import laws
+from xavier._errors import TraceError
 from xavier._types.flow import OpKind
 from xavier._types.plan import Plan
+from xavier.frameworks.torch._example import arguments, copied, describe, hint_for
 from xavier.frameworks.torch._op_kinds import kind_of
 from xavier.frameworks.torch._restore import unchanged
 from xavier.frameworks.torch._shadows import storage_of
-from xavier.frameworks.torch.measure import call
 from xavier.frameworks.torch.names import slots
 
 
@@ -33,6 +34,7 @@ class _Rescaler(TorchDispatchMode):
         super().__init__()
         self._weights = weights
         self.factors: dict[str, float] = {}
+        self.unscaled: dict[str, float] = {}
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -48,6 +50,7 @@ class _Rescaler(TorchDispatchMode):
                 continue
             size = float(out.double().std())
             if not 0 < size < float("inf"):
+                self.unscaled[name] = size
                 continue
             self.factors[name] = 1 / size
             stored.mul_(1 / size)
@@ -65,6 +68,9 @@ def rescale(model: nn.Module, example: Any, plan: Plan) -> Plan:
 
     Returns:
         The plan with every law's standard deviation rescaled; to be drawn with the same seed.
+
+    Raises:
+        TraceError: If the model raises on the example.
     """
     drawn = {each.name for each in plan.assignments if each.fan_in == each.fan_in}
     weights = {
@@ -75,10 +81,24 @@ def rescale(model: nn.Module, example: Any, plan: Plan) -> Plan:
     rescaler = _Rescaler(weights)
     with unchanged(model), torch.no_grad():
         model.eval()
-        with rescaler:
-            call(model, example)
+        args, kwargs = arguments(copied(example))
+        try:
+            with rescaler:
+                model(*args, **kwargs)
+        except Exception as error:
+            raise TraceError(
+                f"the model raised {type(error).__name__} on {describe(example)}: "
+                + " ".join(str(error).split()),
+                hint=hint_for(error, example),
+            ) from error
+    notes = [
+        f"{name}: not rescaled, since its output on the example has standard deviation {size:.4g}"
+        for name, size in rescaler.unscaled.items()
+        if name not in rescaler.factors
+    ]
     return replace(
         plan,
+        notes=(*plan.notes, *notes),
         assignments=tuple(
             each
             if each.name not in rescaler.factors
