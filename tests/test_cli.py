@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -22,6 +23,16 @@ def _process(*arguments: str, **extra) -> subprocess.CompletedProcess[str]:
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **extra}
     command = [sys.executable, "-P", "-m", "xavier", *arguments]
     return subprocess.run(command, text=True, check=False, **streams)
+
+
+def _read_all(terminal: int) -> str:
+    """Return what a pseudo-terminal has shown, whose other end is closed."""
+    shown = b""
+    with contextlib.suppress(OSError):  # how Linux tells the end
+        while part := os.read(terminal, 1 << 12):
+            shown += part
+    os.close(terminal)
+    return shown.decode()
 
 
 def test_help_imports_no_framework():
@@ -86,11 +97,24 @@ def test_a_long_run_shows_its_progress_in_a_terminal(folder):
     given = ("init", "models.py:net", "--out", "w.safetensors")
     done = _process(*given, cwd=folder, stdout=subprocess.DEVNULL, stderr=theirs)
     os.close(theirs)
-    shown = os.read(ours, 1 << 16).decode()
-    os.close(ours)
+    shown = _read_all(ours)
     assert done.returncode == 0
     assert "drawing" in shown
     assert "%" in shown
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals")
+def test_an_explanation_fits_the_terminal(folder):
+    import pty
+
+    ours, theirs = pty.openpty()
+    given = ("plan", "models.py:net", "--explain", "layers.1.weight")
+    done = _process(*given, cwd=folder, stdout=theirs, env={**os.environ, "COLUMNS": "60"})
+    os.close(theirs)
+    lines = _read_all(ours).splitlines()
+    assert done.returncode == 0
+    assert len(lines) > 1
+    assert max(map(len, lines)) <= 60
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no full device here")
@@ -350,6 +374,7 @@ def test_the_plan_in_the_terminal_names_every_weight(folder):
 def test_plan_explains_a_weight(folder):
     result = run("plan", "models.py:net", "--explain", "layers.1.weight")
     assert "tanh" in result.stdout
+    assert len(result.stdout.splitlines()) == 1
     said = refused("plan", "models.py:net", "--explain", "layers.1.weigth")
     assert "did you mean" in said
 

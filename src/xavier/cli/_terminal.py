@@ -9,6 +9,7 @@ from contextlib import contextmanager, redirect_stdout
 from typing import TYPE_CHECKING
 
 from xavier._errors import TraceError
+from xavier._types import text
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,6 +25,13 @@ def console() -> Console:
     if not made.is_terminal and "COLUMNS" not in os.environ:
         made.width = _PIPED_WIDTH
     return made
+
+
+def paragraph(said: str) -> str:
+    """Return a paragraph in lines of the terminal's width; in one where there is none."""
+    if not sys.stdout.isatty():
+        return said
+    return text.paragraph(said, width=text.width_of_terminal())
 
 
 @contextmanager

@@ -46,7 +46,7 @@ def command(recipe: str | None, explain: str | None, form: str, **given: Any) ->
         if file is not None:
             _files.write_text(file, made.to_toml(), option="--save-plan")
     if said is not None:
-        click.echo(said)
+        click.echo(_terminal.paragraph(said))
     elif form == "terminal":
         from xavier.report import render_plan
 
