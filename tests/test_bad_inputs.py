@@ -263,6 +263,14 @@ def refused(error, match, model, *, verb=xavier.init_, **given):
     tell(model, (error, match), lambda: verb(model, **given))
 
 
+def test_a_fault_of_the_tracer_is_not_laid_on_the_model(monkeypatch):
+    from xavier.frameworks.torch import _calls
+
+    monkeypatch.setattr(_calls, "base_name", int)
+    match = r"the trace could not follow the model in `0`: TypeError: .*\nHint: .*report this"
+    refused(TraceError, match, mlp(), verb=xavier.plan, example=rows())
+
+
 # --- Treatments that a plan states.
 
 

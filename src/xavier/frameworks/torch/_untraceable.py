@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -19,6 +20,7 @@ from xavier.frameworks.torch.names import buffers, canonical, slots
 _HERE: Final = Path(__file__).parent
 _NOTED: Final = 3  # names in a note
 _DEEP: Final = 12  # parts of a path that a message shows in full
+_ROUND: Final = 100  # frames
 _QUANTIZED: Final = "torch.ao.nn.quantized"
 # Where the model's own operators run: what is raised there is the model's error.
 _STAGE: Final = ("trace.py", "_recorder.py", "_meta_run.py", "_untraceable.py")
@@ -102,7 +104,7 @@ def _few(names: Sequence[str]) -> str:
 def failed(error: Exception, path: str, example: Any) -> TraceError:
     """Return the error for a forward that raised, with the place and what may be wrong."""
     where = f"in `{_shortened(path)}`" if path else "in `forward`"
-    if _is_ours(error) and not isinstance(error, RecursionError):
+    if _is_ours(error):
         return TraceError(
             f"the trace could not follow the model {where}: {said(error)}",
             hint="plan it without an example, and report this: it is no fault of the model's",
@@ -128,8 +130,9 @@ def _shortened(path: str) -> str:
 
 def _is_ours(error: BaseException) -> bool:
     """Tell whether an error comes from following the model, and not from the model."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    file = Path("" if trace is None else trace.tb_frame.f_code.co_filename)
-    return file.parent == _HERE and file.name not in _STAGE
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    # Where Python's recursion ended says nothing: what it went round in does.
+    last = frames[-_ROUND:] if isinstance(error, RecursionError) else frames[-1:]
+    files = [Path(frame.f_code.co_filename) for frame in last]
+    ours = [each for each in files if each.parent == _HERE and each.name not in _STAGE]
+    return len(ours) > len(files) / 2
