@@ -7,9 +7,9 @@ from collections import defaultdict
 
 import numpy as np
 import pytest
-from random_models import random_model
 
 import xavier
+from random_models import random_model
 from xavier.frameworks.torch.measure import measure
 from xavier.frameworks.torch.trace import trace
 from xavier.planning.prediction import predict

@@ -5,9 +5,10 @@ returns a new array. This is the executable specification of the stream, version
 `docs/bits.md` defines it.
 """
 
+from xavier._errors import StreamError
 from xavier.bits._draw import draw
 from xavier.bits._dtypes import DTYPES
 from xavier.bits._fill import fill, fill_region
-from xavier.bits._key import STREAM_VERSION, Key, StreamError
+from xavier.bits._key import STREAM_VERSION, Key
 
 __all__ = ["DTYPES", "STREAM_VERSION", "Key", "StreamError", "draw", "fill", "fill_region"]

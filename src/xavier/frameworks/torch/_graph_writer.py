@@ -171,6 +171,9 @@ class GraphWriter:
         elif signal:
             self._signal(call)
         else:
+            for each in call.mutated:
+                for name in self.weights.names(each):
+                    self.note(f"`{name}`: the model writes to it while it runs")
             self.weights.follow(call)
 
     def _contraction(self, call: Call, reading: Reading) -> None:
