@@ -1,11 +1,15 @@
-# `make demo` and `make test` need Python 3.11 or newer and a package index, and nothing else.
+# `make demo` and `make test` need Python 3.11 or newer, a C compiler and a package index, and
+# nothing else.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 # Named in full on every install, so that pip takes this build and never a larger one.
 TORCH := $(shell grep '^torch==' constraints.txt)
-MANIFESTS := pyproject.toml constraints.txt
+KERNEL := CMakeLists.txt $(wildcard src/xavier/bits/_kernel/c/*)
+MANIFESTS := pyproject.toml constraints.txt $(KERNEL)
+# Without this, an installation that cannot build the kernel goes on without it.
+WITH_KERNEL := --config-settings=cmake.define.XAVIER_KERNEL=ON
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint format types contracts docs all clean
@@ -47,5 +51,5 @@ $(VENV)/pyvenv.cfg:
 
 # A stamp is written only when its install went through, so a broken-off one is repeated.
 $(VENV)/.for-%: $(VENV)/pyvenv.cfg $(MANIFESTS)
-	$(PIP_INSTALL) $(TORCH) --editable '.[$*]'
+	$(PIP_INSTALL) $(TORCH) $(WITH_KERNEL) --editable '.[$*]'
 	@touch $@
