@@ -6,7 +6,8 @@
 #include "threads.h"
 
 #define TILE ((size_t)2048)          /* elements drawn at once where they cannot lie where they end */
-#define CHUNK ((uint64_t)1 << 16)    /* elements that a thread takes at once */
+#define CHUNK ((uint64_t)1 << 16)    /* elements that a thread takes at once, */
+#define SHARES 8                     /* or fewer, so that each thread comes so often */
 #define PATIENCE ((uint64_t)1 << 24) /* elements drawn between two questions for an interrupt */
 #define RUN 64                       /* a run of elements side by side is written directly from here on */
 
@@ -23,6 +24,7 @@ typedef struct {
     size_t item;      /* bytes of an element */
     int aligned;      /* every element's address is a multiple of its size */
     uint64_t total;   /* elements */
+    uint64_t chunk;   /* elements that a thread takes at once: a number of blocks */
     uint64_t stretch; /* so many elements follow one another in the stream, then comes a gap */
     Interrupted *interrupted;
     void *context;
@@ -172,14 +174,15 @@ static void work(void *job_, int caller) {
     Job *job = job_;
     Tile tile = {.blocks = 0};
     /* Chunks end between blocks, where the destination is one run of the stream. */
-    const uint64_t skip = job->to.first % BLOCK, chunks = (job->total + skip + CHUNK - 1) / CHUNK;
+    const uint64_t size = job->chunk, skip = job->to.first % BLOCK;
+    const uint64_t chunks = (job->total + skip + size - 1) / size;
     uint64_t drawn = 0;
     Environment found = take_standard_environment();
     while (!counted(&job->stop)) {
         uint64_t chunk = take(&job->next);
         if (chunk >= chunks) break;
-        uint64_t begin = chunk ? chunk * CHUNK - skip : 0;
-        uint64_t end = least(job->total, (chunk + 1) * CHUNK - skip);
+        uint64_t begin = chunk ? chunk * size - skip : 0;
+        uint64_t end = least(job->total, (chunk + 1) * size - skip);
         write_chunk(job, &tile, begin, end);
         drawn += end - begin;
         if (caller && job->interrupted && drawn >= PATIENCE) {
@@ -248,6 +251,8 @@ int fill(const Destination *to, const Law *law, const Loops *loops, int threads,
     job.aligned = is_aligned(&job.to, job.item);
     job.stretch = stretch_of(&job.to);
     for (int axis = 0; axis < job.to.axes; axis++) job.total *= job.to.size[axis];
+    uint64_t share = (job.total / (uint64_t)threads / SHARES / BLOCK + 1) * BLOCK;
+    job.chunk = threads == 1 ? CHUNK : least(share, CHUNK);
     run_threads(threads, work, &job);
     return job.verdict;
 }

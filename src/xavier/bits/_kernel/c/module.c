@@ -114,6 +114,10 @@ static PyObject *native_fill(PyObject *module, PyObject *arguments) {
                           &PyTuple_Type, &steps, &threads, &isa)) {
         return NULL;
     }
+    if (threads < 1) {
+        PyErr_Format(PyExc_ValueError, "the kernel cannot draw with %d threads", threads);
+        return NULL;
+    }
     int format = position(format_name, FORMAT_NAMES, COUNT(FORMAT_NAMES));
     const Loops *loops = loops_named(isa);
     if (format < 0 || !loops || !set_law(&law, kind, numbers, (Format)format)) return NULL;
