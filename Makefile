@@ -12,7 +12,7 @@ MANIFESTS := pyproject.toml constraints.txt $(KERNEL)
 WITH_KERNEL := --config-settings=cmake.define.XAVIER_KERNEL=ON
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format types contracts docs all clean
+.PHONY: help demo test lint format types contracts docs bare sanitize all clean
 
 help:  ## List what can be made.
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
@@ -40,7 +40,13 @@ contracts: $(VENV)/.for-dev  ## Check who imports whom.
 docs: $(VENV)/.for-test  ## Run every example in the README and docs, and follow their links.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/test_readme.py
 
-all: test lint types contracts  ## All of the above checks, as CI runs them.
+bare:  ## Install with no compiler in reach, in an environment of its own, and draw.
+	PYTHON=$(PYTHON) tools/install_without_compiler.sh
+
+sanitize:  ## Run the kernel's tests under the address and undefined-behaviour sanitizers.
+	PYTHON=$(PYTHON) tools/sanitize.sh -n 2
+
+all: test lint types contracts bare  ## All of the above checks, as CI runs them.
 
 clean:  ## Remove what was built and cached, but not the environment.
 	rm -rf build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache

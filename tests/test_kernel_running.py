@@ -120,9 +120,13 @@ def test_without_torch_it_is_the_cores() -> None:
 
 def test_fills_at_once_share_the_helpers_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XAVIER_NUM_THREADS", "4")
-    with granted(None, most=3) as first, granted(None, most=9) as second:
-        with granted(None, most=9) as third, granted(5, most=9) as named:
-            assert (first, second, third, named) == (3, 2, 1, 5)
+    with (
+        granted(None, most=3) as first,
+        granted(None, most=9) as second,
+        granted(None, most=9) as third,
+        granted(5, most=9) as named,
+    ):
+        assert (first, second, third, named) == (3, 2, 1, 5)
     with granted(None, most=9) as after:
         assert after == 4
     with pytest.raises(ZeroDivisionError), granted(None, most=9):
@@ -303,7 +307,7 @@ def test_without_the_kernel_numpy_can_be_asked_for_in_silence_and_nothing_else()
     assert run("drawn(10)", first=BLOCKED, XAVIER_ISA="numpy") == ""
     code = "try: drawn(10)\nexcept RuntimeError as error: print(error)"
     refused = run(code, first=BLOCKED, XAVIER_ISA="avx2")
-    assert refused.startswith("XAVIER_ISA is avx2, expected one of numpy: import of xavier.bits.")
+    assert refused.startswith("XAVIER_ISA is avx2, expected one of numpy: the compiled")
 
 
 # What the compiled module itself refuses

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from xavier._errors import UnknownNameError, XavierError
 
 try:
-    from xavier.bits._kernel import _native
+    # Not `from ... import`, whose error would blame a circular import.
+    import xavier.bits._kernel._native as _native  # noqa: PLR0402
 except ImportError as error:
     _native, _missing = None, str(error)
 else:
