@@ -12,7 +12,7 @@ MANIFESTS := pyproject.toml constraints.txt $(KERNEL)
 WITH_KERNEL := --config-settings=cmake.define.XAVIER_KERNEL=ON
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format types contracts docs bare sanitize all clean
+.PHONY: help demo test lint format types contracts docs bench bare sanitize all clean
 
 help:  ## List what can be made.
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
@@ -39,6 +39,9 @@ contracts: $(VENV)/.for-dev  ## Check who imports whom.
 
 docs: $(VENV)/.for-test  ## Run every example in the README and docs, and follow their links.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/test_readme.py
+
+bench: $(VENV)/.for-test  ## Measure the speed of drawing beside PyTorch, NumPy and JAX, in turns.
+	@$(BIN)/python -m benchmarks --json benchmarks/results/latest.json
 
 bare:  ## Install with no compiler in reach, in an environment of its own, and draw.
 	PYTHON=$(PYTHON) tools/install_without_compiler.sh
