@@ -1,6 +1,6 @@
 /* Threads that live for one call.
  *
- * No pool: starting and joining a thread costs 10 to 30 microseconds, one hundredth of the work
+ * No pool: starting and joining a thread took 20 microseconds, a fifth or less of the least work
  * worth sharing (see `_threads.py`), and threads that do not outlive the call cannot be missing
  * in a forked child, be in the way of another pool, or need an end at exit.
  */
