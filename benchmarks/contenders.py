@@ -37,11 +37,19 @@ class Elementwise:
         self.array = self.tensor.numpy()
         self.generator = np.random.Generator(np.random.SFC64(0))
 
-    def contenders(self) -> dict[str, Callable[[], object]]:
-        """Return the functions to time, by `law/who`."""
+    def contenders(self, law: str) -> dict[str, Callable[[], object]]:
+        """Return the functions to time for a law, by `law/who`, and PyTorch's plain fill."""
         torch.set_num_threads(self.threads)
-        every: dict[str, Callable[[], object]] = {
+        own: dict[str, Callable[[], object]] = {
+            f"{law}/xavier": self._drawing(law, self.threads),
+            f"{law}/xavier, 1 thread": self._drawing(law, 1),
             "fill/torch": lambda: self.tensor.fill_(0.5),
+        }
+        peers = self._peers() | self._jax()
+        return own | {name: run for name, run in peers.items() if name.startswith(f"{law}/")}
+
+    def _peers(self) -> dict[str, Callable[[], object]]:
+        return {
             "uniform/torch": lambda: self.tensor.uniform_(-1.0, 1.0),
             "normal/torch": lambda: self.tensor.normal_(0.0, 1.0),
             "truncated/torch": lambda: torch.nn.init.trunc_normal_(self.tensor, 0.0, 1.0),
@@ -50,10 +58,6 @@ class Elementwise:
                 dtype=np.float32, out=self.array
             ),
         }
-        for name in LAWS:
-            every[f"{name}/xavier"] = self._drawing(name, self.threads)
-            every[f"{name}/xavier, 1 thread"] = self._drawing(name, 1)
-        return every | self._jax()
 
     def sample(self, name: str, run: Callable[[], object], *, most: int) -> NDArray[Any]:
         """Draw once more, and return every so-manieth number of what it gives."""

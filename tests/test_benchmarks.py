@@ -42,3 +42,16 @@ def test_a_contender_of_another_law_fails_the_run() -> None:
     found = run("-c", code)
     assert found.returncode != 0
     assert "normal/torch and ours are not of one law" in found.stderr
+
+
+def test_the_quality_tests_pass_the_stream_and_fail_a_bad_generator() -> None:
+    code = (
+        "from benchmarks import quality, stream_tests, streams\n"
+        "for name in ('sequential', 'bad: 4 rounds'):\n"
+        "    counts = stream_tests.Counts()\n"
+        "    counts.add(streams.STREAMS[name]()(0))\n"
+        "    again = stream_tests.Counts.resumed(counts.state())\n"
+        "    print(quality._failed(again.results()))\n"
+    )
+    found = run("-c", code)
+    assert found.stdout.split() == ["False", "True"], found.stderr
