@@ -76,7 +76,7 @@ def _drawn(work: Elementwise, rounds: int) -> dict[str, Any]:
 
 def _shards(options: argparse.Namespace) -> dict[str, float]:
     shards = Shards(int(options.elements**0.5))
-    times = interleaved(shards.contenders(), rounds=options.rounds)
+    times = interleaved(shards.contenders(), rounds=5 * options.rounds)  # they are short
     shards.require_equal()
     return {
         name: times.ratio(name, "whole") * int(name[2 : name.index(" ")]) for name in shards.parts
