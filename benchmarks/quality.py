@@ -74,7 +74,7 @@ def _save(counts: Counts, run: dict[str, Any], name: str) -> None:
     """Write both files under other names first, so that a broken-off write loses nothing."""
     STATE.mkdir(parents=True, exist_ok=True)
     state, record = _paths(name)
-    fresh = state.with_name("fresh.npz")
+    fresh = state.with_suffix(".fresh.npz")  # its own, so that streams can run side by side
     np.savez_compressed(fresh, **counts.state())
     fresh.replace(state)
     fresh.write_text(json.dumps(run))
