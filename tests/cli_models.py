@@ -62,6 +62,49 @@ def raising():
     raise ValueError("out of\\nluck")
 
 
+class Prints(Net):
+    def forward(self, x):
+        print("running")
+        return super().forward(x)
+
+
+def prints():
+    print("building")
+    return Prints()
+
+
+def warns():
+    import warnings
+
+    warnings.warn("beware \\x1b[31m")
+    return Net()
+
+
+def colours():
+    raise ValueError("red \\x1b[31m, bell \\x07")
+
+
+def ends():
+    raise SystemExit(0)
+
+
+class Ends(Net):
+    def forward(self, x):
+        raise SystemExit(0)
+
+
+def interrupted():
+    raise KeyboardInterrupt
+
+
+async def waits():
+    return Net()
+
+
+def empty():
+    return nn.Sequential()
+
+
 def no_model():
     return {"a": 1}
 

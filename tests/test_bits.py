@@ -10,8 +10,10 @@ import random
 import subprocess
 import sys
 import tracemalloc
+from collections.abc import Iterator
 from contextlib import contextmanager
 from ctypes import CDLL
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -33,7 +35,7 @@ from xavier._types.laws import (
     TruncatedNormal,
     Uniform,
 )
-from xavier.bits import DTYPES, Key, _fill, draw, fill
+from xavier.bits import DTYPES, Key, _drawing, _fill, _pieces, draw, fill, fill_words
 from xavier.bits._environment import is_standard, standard_environment
 from xavier.bits._threefry import threefry
 
@@ -50,6 +52,14 @@ laws = st.sampled_from(LAWS)
 dtypes = st.sampled_from(DTYPES)
 starts = st.integers(0, 2**64 - 10_000)
 few = settings(max_examples=40, deadline=None, derandomize=True)
+
+
+@pytest.fixture(scope="module", autouse=True, params=["numpy", "the default"])
+def isa(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Run every test with the specification, and with the fastest kernel of this machine."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XAVIER_ISA", "numpy" if request.param == "numpy" else "")
+        yield request.param
 
 
 def storage(dtype: str) -> str:
@@ -118,6 +128,17 @@ def test_an_element_comes_from_the_words_that_the_map_gives_its_index(i: int, dt
     assert stream(Uniform(0.0, 1.0), 1, start=i, dtype=dtype)[0] == u
 
 
+@few
+@given(st.integers(0, 2**64 - 200), st.integers(0, 200), st.sampled_from(["uint32", "uint64"]))
+def test_raw_words_are_those_that_the_uniform_law_takes(i: int, count: int, dtype: str) -> None:
+    words = np.empty(count, dtype)
+    fill_words(words, key=KEY, start=i)
+    double = dtype == "uint64"
+    u = stream(Uniform(0.0, 1.0), count, start=i, dtype="float64" if double else "float32")
+    shift, scale = (11, 2.0**-53) if double else (8, 2.0**-24)
+    np.testing.assert_array_equal((words >> shift) * scale, u)
+
+
 def test_the_key_is_the_hash_of_version_seed_and_normalized_name() -> None:
     data = b"xavier.stream.1\0" + (-5).to_bytes(8, "little", signed=True) + "é".encode()
     words = np.frombuffer(hashlib.blake2b(data, digest_size=16).digest(), "<u4").tolist()
@@ -145,6 +166,7 @@ def test_every_instruction_set_of_numpy_gives_the_pinned_stream(kept: int) -> No
         [sys.executable, "-c", ALONE],
         env=os.environ
         | {
+            "XAVIER_ISA": "numpy",
             "NPY_DISABLE_CPU_FEATURES": " ".join(disabled),
             "PYTHONPATH": os.pathsep.join(sys.path),
         },
@@ -192,15 +214,15 @@ def test_a_part_has_the_values_that_it_has_in_the_whole(
 def test_pieces_and_threads_change_no_bit(
     pieces: int, dtype: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import xavier.bits._pieces as module
-
     index = (slice(3, 60), slice(None, None, -3))
     shape = (70, 201)
     once = stream(LAWS[1], 7000, start=55, dtype=dtype)
     shard = draw(LAWS[1], shape, seed=0, name="w", dtype=dtype, index=index)
-    monkeypatch.setattr(module, "PIECE", pieces)
-    monkeypatch.setattr(module, "_LONG_RUN", 50)
-    monkeypatch.setattr(_fill, "PIECE", pieces)
+    monkeypatch.setattr(_pieces, "PIECE", pieces)
+    monkeypatch.setattr(_pieces, "_LONG_RUN", 50)
+    monkeypatch.setattr(_drawing, "PIECE", pieces)
+    monkeypatch.setattr(_fill, "_NUMPY_SHARE", pieces)
+    monkeypatch.setattr(_fill, "_SHARE", pieces)
     for threads in (1, 3):
         again = stream(LAWS[1], 7000, start=55, dtype=dtype, threads=threads)
         np.testing.assert_array_equal(once, again)
@@ -216,9 +238,7 @@ def test_pieces_and_threads_change_no_bit(
 def test_the_layout_of_the_destination_changes_no_element(
     dtype: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import xavier.bits._pieces as module
-
-    monkeypatch.setattr(module, "PIECE", 128)
+    monkeypatch.setattr(_pieces, "PIECE", 128)
     shape = (6, 7, 40)
     plain = stream(LAWS[1], 6 * 7 * 40, dtype=dtype).reshape(shape)
     base = np.zeros((14, 40, 6), storage(dtype))
@@ -339,7 +359,7 @@ def test_without_the_c_library_another_environment_is_refused(
 def blocks_drawn(
     monkeypatch: pytest.MonkeyPatch, law: Law, shape: tuple[int, ...], index: Any
 ) -> int:
-    """Return how many blocks the draw of a part computes."""
+    """Return how many blocks the specification computes to draw a part."""
     count = 0
     make = _fill.sampler
 
@@ -349,10 +369,11 @@ def blocks_drawn(
         def sample(key: Any, blocks: Any) -> Any:
             nonlocal count
             count += len(blocks)
-            return inner(key, blocks)
+            return inner.draw(key, blocks)
 
-        return sample
+        return replace(inner, draw=sample)
 
+    monkeypatch.setenv("XAVIER_ISA", "numpy")
     monkeypatch.setattr(_fill, "sampler", counting)
     draw(law, shape, seed=0, name="w", index=index)
     monkeypatch.undo()

@@ -9,7 +9,7 @@ import pytest
 
 from xavier._errors import DtypeError, LawError, ShapeError
 from xavier._types.laws import Constant, Identity, Law, Normal, Orthogonal, TruncatedNormal, Uniform
-from xavier.bits import Key, StreamError, _fill, draw, fill, fill_region
+from xavier.bits import Key, StreamError, _drawing, draw, fill, fill_region, fill_words
 
 KEY = Key(7, "layers.0.weight")
 LAW = Normal(0.0, 1.0)
@@ -68,6 +68,13 @@ def test_impossible_fills_are_refused(
         fill(given.pop("out"), given.pop("law"), **given)
 
 
+def test_raw_words_go_to_unsigned_integers_alone() -> None:
+    with pytest.raises(DtypeError, match="the destination is int32, expected uint32 or uint64"):
+        fill_words(np.empty(3, np.int32), key=KEY)
+    with pytest.raises(StreamError, match="start is 18446744073709551614 for 3 elements"):
+        fill_words(np.empty(3, np.uint32), key=KEY, start=2**64 - 2)
+
+
 def test_strides_that_interleave_without_meeting_are_filled() -> None:
     out = np.lib.stride_tricks.as_strided(np.zeros(6), (2, 2), (24, 16))
     fill(out, LAW, key=KEY)
@@ -121,6 +128,7 @@ def test_an_error_in_any_thread_reaches_the_caller(
     def fail(*_: Any) -> None:
         raise MemoryError("no room")
 
-    monkeypatch.setattr(_fill, "_draw_piece", fail)
+    monkeypatch.setenv("XAVIER_ISA", "numpy")
+    monkeypatch.setattr(_drawing, "_draw_piece", fail)
     with pytest.raises(MemoryError, match="no room"):
         fill(np.empty(1 << 21, np.float32), LAW, key=KEY, threads=threads)

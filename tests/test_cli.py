@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import subprocess
 import sys
 
@@ -18,13 +20,19 @@ from xavier.cli._example import InputSpec, parse_input
 
 
 def _process(*arguments: str, **extra) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-P", "-m", "xavier", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        **extra,
-    )
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **extra}
+    command = [sys.executable, "-P", "-m", "xavier", *arguments]
+    return subprocess.run(command, text=True, check=False, **streams)
+
+
+def _read_all(terminal: int) -> str:
+    """Return what a pseudo-terminal has shown, whose other end is closed."""
+    shown = b""
+    with contextlib.suppress(OSError):  # how Linux tells the end
+        while part := os.read(terminal, 1 << 12):
+            shown += part
+    os.close(terminal)
+    return shown.decode()
 
 
 def test_help_imports_no_framework():
@@ -44,6 +52,12 @@ def test_every_command_has_help(command):
     assert result.exit_code == 0
     assert result.output.startswith(f"Usage: xavier {command} ")
     assert "--debug" in result.output
+    assert "<=" not in result.output
+
+
+def test_the_help_is_not_clipped_in_a_narrow_terminal(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert "..." not in run("--help").output.replace("[ARGS]...", "")
 
 
 def test_the_version_is_the_packages():
@@ -75,6 +89,50 @@ def test_a_missing_target_is_misuse():
     assert "missing argument 'TARGET'" in refused("plan")
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals")
+def test_a_long_run_shows_its_progress_in_a_terminal(folder):
+    import pty
+
+    ours, theirs = pty.openpty()
+    given = ("init", "models.py:net", "--out", "w.safetensors")
+    done = _process(*given, cwd=folder, stdout=subprocess.DEVNULL, stderr=theirs)
+    os.close(theirs)
+    shown = _read_all(ours)
+    assert done.returncode == 0
+    assert "drawing" in shown
+    assert "%" in shown
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals")
+def test_an_explanation_fits_the_terminal(folder):
+    import pty
+
+    ours, theirs = pty.openpty()
+    given = ("plan", "models.py:net", "--explain", "layers.1.weight")
+    done = _process(*given, cwd=folder, stdout=theirs, env={**os.environ, "COLUMNS": "60"})
+    os.close(theirs)
+    lines = _read_all(ours).splitlines()
+    assert done.returncode == 0
+    assert len(lines) > 1
+    assert max(map(len, lines)) <= 60
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no full device here")
+def test_an_output_that_cannot_be_printed_is_told(folder):
+    with open("/dev/full", "w") as full:
+        done = _process("plan", "models.py:net", cwd=folder, stdout=full)
+    assert done.returncode == 3
+    assert "No space left on device" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_reader_that_goes_away_is_no_error(folder):
+    command = [sys.executable, "-P", "-m", "xavier", "plan", "models.py:net"]
+    with subprocess.Popen(command, cwd=folder, stdout=-1, stderr=-1, text=True) as running:
+        running.stdout.close()
+        assert "Error" not in running.stderr.read()
+
+
 # --- Inputs.
 
 
@@ -87,6 +145,7 @@ def test_a_missing_target_is_misuse():
         ("tokens=int32:2,16:5", InputSpec("tokens", "int32", (2, 16), 5)),
         ("mask=bool:2,16", InputSpec("mask", "bool", (2, 16), None)),
         ("bfloat16:1,2", InputSpec("", "bfloat16", (1, 2), None)),
+        (" mask = bool : 2, 16 ", InputSpec("mask", "bool", (2, 16), None)),
     ],
 )
 def test_an_input_is_read_as_written(text, expected):
@@ -105,6 +164,12 @@ def test_an_input_is_read_as_written(text, expected):
         ("int:2,16", "does not say how far its integers go"),
         ("int:2,16:0", "does not say how far its integers go"),
         ("float:2:7", "float32 takes no upper end"),
+        ("3 6", "'3 6' is no shape"),
+        ("(3,6)", "'(3,6)' is no shape"),
+        ("3x6", "'3x6' is no shape"),
+        ("9" * 30, "cannot be made: 999,"),
+        ("int:2,16:" + "9" * 30, "an int64 has no 999,"),
+        ("int32:2,16:3000000000", "an int32 has no 3,000,000,000 values"),
     ],
 )
 def test_a_malformed_input_is_refused(folder, text, message):
@@ -146,9 +211,14 @@ def test_check_without_an_input_asks_for_one(folder):
         ("nowhere.models:net", "there is no module 'nowhere'"),
         ("models.deeper:net", "there is no module 'models.deeper'"),
         ("models.py:nett", "has no 'nett'"),
-        ("models.py:number", "is a int, expected a function that returns a model"),
+        ("models.py:number", "is an int, expected a function that returns a model"),
         ("models.py:no_model", "returned a dict, expected a torch.nn.Module"),
         ("models.py:nothing", "returned None, expected a torch.nn.Module"),
+        ("models.py:waits", "returned a coroutine, expected a torch.nn.Module"),
+        ("models.py:net.deeper", "`models.py:net` has no 'deeper'"),
+        ("models.py:net()", "has no 'net()'"),
+        ("models.py:__import__('os')", "has no"),
+        ("os:getcwd", "returned a str, expected a torch.nn.Module"),
     ],
 )
 def test_a_wrong_target_is_misuse(folder, target, message):
@@ -185,6 +255,58 @@ def test_wrong_kwargs_are_misuse(folder, kwargs, message):
     said = refused("plan", "models.py:net", "--kwargs", kwargs)
     assert message in said
     assert "Hint: " in said
+
+
+def test_arguments_that_a_function_needs_are_named(folder):
+    said = refused("plan", "json:loads")
+    assert "cannot be called without --kwargs: missing a required argument: 's'" in said
+    assert "Hint: it takes s, cls=None" in said
+
+
+@pytest.mark.parametrize("target", ["ends", "Ends"])
+@pytest.mark.parametrize("command", ["plan", "init", "check"])
+def test_a_model_that_ends_the_program_is_a_failure_and_no_success(folder, command, target):
+    said = refused(command, f"models.py:{target}", code=3)
+    assert "the model's code ended the program with SystemExit(0)" in said
+
+
+def test_what_the_model_prints_does_not_get_between_the_output(folder):
+    for command in ("plan", "init", "check"):
+        result = run(command, "models.py:prints", "--format", "json")
+        assert json.loads(result.stdout)
+        assert "building" in result.stderr
+
+
+def test_nothing_that_is_told_can_steer_a_terminal(folder):
+    assert "red \\x1b[31m, bell \\x07" in refused("plan", "models.py:colours", code=3)
+    assert "UserWarning: beware \\x1b[31m" in run("plan", "models.py:warns").stderr
+    said = refused("init", "models.py:net", "--out", "no\x1b[31m/w.safetensors")
+    assert "--out no\\x1b[31m/w.safetensors" in said
+    said = refused("plan", "models.py:net", "--kwargs", '{"\\u001b": 1}')
+    assert "\x1b" not in said
+
+
+def test_an_interrupt_has_its_own_exit_code(folder, monkeypatch):
+    result = run("plan", "models.py:interrupted")
+    assert result.exit_code == 130
+    assert result.stderr.strip() == "Error: interrupted"
+    from xavier.frameworks.torch import write
+
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(write, "write_assignment", interrupt)
+    result = run("init", "models.py:net", "--out", "w.safetensors")
+    assert result.exit_code == 130
+    assert result.stderr.strip() == "Error: interrupted"
+    assert not (folder / "w.safetensors").exists()
+
+
+def test_a_model_without_parameters_is_told(folder):
+    result = run("plan", "models.py:empty", "--input", "2,3")
+    assert "there is nothing to draw" in result.stdout
+    said = refused("check", "models.py:empty", "--input", "2,3", code=3)
+    assert "there is nothing to check" in said
 
 
 def test_only_what_was_named_is_imported(folder):
@@ -252,6 +374,7 @@ def test_the_plan_in_the_terminal_names_every_weight(folder):
 def test_plan_explains_a_weight(folder):
     result = run("plan", "models.py:net", "--explain", "layers.1.weight")
     assert "tanh" in result.stdout
+    assert len(result.stdout.splitlines()) == 1
     said = refused("plan", "models.py:net", "--explain", "layers.1.weigth")
     assert "did you mean" in said
 
@@ -266,6 +389,25 @@ def test_a_meta_model_has_the_same_plan(folder):
 def test_an_unknown_recipe_gets_the_nearest(folder):
     said = refused("plan", "models.py:net", "--recipe", "xaver")
     assert said == "Error: unknown recipe 'xaver'\nHint: did you mean xavier?"
+    assert "did you mean he?" in refused("init", "models.py:net", "--recipe", "HE")
+    assert "unknown recipe ''" in refused("check", "models.py:net", "--recipe", "")
+
+
+def test_the_recipe_that_needs_an_input_asks_for_one(folder):
+    said = refused("init", "models.py:silent", "--recipe", "lsuv")
+    assert "the recipe lsuv needs an input for the model" in said
+    assert "Hint: give one, such as --input" in said
+
+
+@pytest.mark.parametrize(
+    ("seed", "message"), [("abc", "'abc' is no integer"), ("9" * 20, "has more than 64 bits")]
+)
+def test_a_seed_that_is_none_is_misuse(folder, seed, message):
+    assert message in refused("plan", "models.py:net", "--seed", seed)
+
+
+def test_a_scope_that_is_no_text_is_misuse(folder):
+    assert "no valid Unicode" in refused("init", "models.py:net", "--scope", "\udcff")
 
 
 def test_without_an_input_the_plan_is_by_module(folder):
@@ -311,7 +453,8 @@ def test_weights_of_another_model_are_misuse(folder):
     kwargs = ("--kwargs", '{"depth": 4}')
     said = refused("check", "models.py:net", *kwargs, "--weights", "w.safetensors")
     assert "--weights w.safetensors does not fit" in said
-    assert "does not fit" in refused("check", "models.py:net", "--weights", "missing.safetensors")
+    said = refused("check", "models.py:net", "--weights", "missing.safetensors")
+    assert "--weights missing.safetensors: there is no such file" in said
 
 
 def test_strict_counts_warnings_as_well(folder):
@@ -375,6 +518,11 @@ def test_fans_of_a_stored_shape(arguments, fan_in, fan_out):
         (("3,4,5", "--embedding"), "is no lookup table"),
         (("0,4",), "0"),
         (("4,4,3,3", "--stride", "a"), "--stride 'a' is no list of sizes"),
+        (("4,4,3", "--stride", "1,2"), "(1, 2) has 2 numbers, expected 1, as the kernel has"),
+        (("4,4", "--stride", "2"), "--stride is for a convolution, and (4, 4) is a dense weight"),
+        (("4,4", "--groups", "2"), "--groups is for a convolution"),
+        (("4,4", "--embedding", "--dilation", "2"), "is a lookup table"),
+        (("4,4", "--embedding", "--transposed"), "--embedding and --transposed were both given"),
     ],
 )
 def test_a_shape_without_fans_is_misuse(arguments, message):

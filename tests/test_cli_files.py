@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import pickle
 import stat
 import sys
 from pathlib import Path
@@ -78,7 +80,8 @@ def test_a_saved_plan_is_carried_out(folder):
 def test_a_plan_for_another_model_is_misuse(folder):
     run("plan", "models.py:net", "--kwargs", '{"width": 16}', "--save-plan", "p.toml")
     kwargs = '{"depth": 4, "width": 16}'
-    refused("init", "models.py:net", "--kwargs", kwargs, "--plan", "p.toml")
+    said = refused("init", "models.py:net", "--kwargs", kwargs, "--plan", "p.toml")
+    assert "made for another model: that one has no `layers.3.weight` (16, 16)" in said
 
 
 @pytest.mark.parametrize(
@@ -101,6 +104,8 @@ def test_only_the_named_weights_are_drawn(folder):
     drawn = xavier.Plan.from_dict(json.loads(result.stdout))
     assert {each.name for each in drawn} == {"head.weight", "head.bias"}
     assert "matches no weight" in refused("init", "models.py:net", "--only", "haed.*")
+    given = ("--only", "head.*", "--only", "haed.*")
+    assert "'haed.*' matches no weight" in refused("init", "models.py:net", *given)
 
 
 # --- Files.
@@ -158,11 +163,55 @@ def test_an_output_that_is_a_folder_is_refused(folder):
     assert "is a folder, expected a file" in said
 
 
-@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write anywhere")
-def test_a_folder_without_permission_is_told(folder):
-    (folder / "locked").mkdir(mode=0o500)
-    said = refused("init", "models.py:net", "--out", "locked/w.safetensors")
-    assert "cannot be written: Permission denied" in said
+def test_a_folder_without_permission_is_told(folder, monkeypatch):
+    opened = os.open
+
+    def denied(path, *arguments, **named):
+        if str(path).endswith(".part"):  # root may write anywhere
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return opened(path, *arguments, **named)
+
+    monkeypatch.setattr(os, "open", denied)
+    said = refused("init", "models.py:raising", "--out", "w.safetensors")
+    assert "--out w.safetensors cannot be written: Permission denied" in said
+    assert "Hint: does . exist, and may you write there?" in said
+
+
+def test_a_full_disk_is_told_and_leaves_nothing_behind(folder, monkeypatch):
+    import safetensors.torch
+
+    def fail(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    before = sorted(os.listdir(folder))
+    with monkeypatch.context() as patch:
+        patch.setattr(safetensors.torch, "save_model", fail)
+        said = refused("init", "models.py:net", "--out", "w.safetensors", code=3)
+        assert "the weights could not be written: OSError: [Errno 28] No space" in said
+        assert "Hint: is there room on the disk?" in said
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_text", fail)
+        for command in ("plan", "init"):
+            said = refused(command, "models.py:net", "--save-plan", "p.toml", code=3)
+            assert "--save-plan could not be written: No space left on device" in said
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", fail)
+        said = refused("init", "models.py:net", "--out", "w.safetensors", "--force")
+        assert "--out w.safetensors cannot be written: No space left on device" in said
+    assert sorted(os.listdir(folder)) == before
+
+
+def test_a_name_may_be_as_long_as_a_name_can_be_and_no_longer(folder):
+    given = ("--out", "x" * 243 + ".safetensors")
+    assert run("init", "models.py:net", *given).exit_code == 0
+    said = refused("init", "models.py:net", "--out", "x" * 300 + ".safetensors")
+    assert "cannot be written: File name too long" in said
+
+
+def test_a_link_that_leads_nowhere_is_an_existing_file(folder):
+    (folder / "w.safetensors").symlink_to("nowhere")
+    said = refused("init", "models.py:raising", "--out", "w.safetensors")
+    assert "exists already" in said
 
 
 @pytest.mark.skipif(os.name != "posix", reason="modes are those of POSIX")
@@ -232,8 +281,12 @@ def test_a_loss_without_a_target_is_misuse(folder):
     [
         ("x.npz", b"not a zip", "x.npz cannot be read"),
         ("x.safetensors", b"\xff" * 40, "x.safetensors cannot be read"),
-        ("x.pt", b"not a pickle", "x.pt cannot be read"),
-        ("x.csv", b"1,2", "cannot read '.csv'"),
+        ("x.safetensors", b"", "x.safetensors cannot be read"),
+        ("x.npz", b"", "x.npz cannot be read"),
+        ("x.pt", b"", "x.pt cannot be read: EOFError"),
+        ("x.pt", b"not a pickle", "x.pt is refused: it holds more than tensors, or is damaged"),
+        ("x", b"1,2", "cannot read a file without a suffix"),
+        ("x.csv", b"1,2", "cannot read files that end in .csv"),
     ],
 )
 def test_a_file_that_is_no_batch_is_misuse(folder, name, content, message):
@@ -241,7 +294,45 @@ def test_a_file_that_is_no_batch_is_misuse(folder, name, content, message):
     assert message in refused("check", "models.py:net", "--batch", name)
 
 
+@pytest.mark.parametrize("kind", ["npz", "safetensors", "pt"])
+def test_half_a_batch_is_misuse(folder, kind):
+    path = Path(_batch(folder, kind, x=_rows()))
+    path.write_bytes(path.read_bytes()[:-200])
+    said = refused("check", "models.py:net", "--batch", path.name)
+    assert f"--batch batch.{kind} cannot be read: " in said
+    assert "Hint: " in said
+
+
+def test_a_batch_in_another_byte_order_is_read(folder):
+    np.savez(folder / "x.npz", x=_rows().astype(">f4"))
+    assert run("check", "models.py:silent", "--batch", "x.npz").exit_code == 0
+
+
+def test_a_single_array_is_no_archive(folder):
+    with open(folder / "x.npz", "wb") as file:
+        np.save(file, _rows())
+    said = refused("check", "models.py:net", "--batch", "x.npz")
+    assert "it is a single array, no archive of them" in said
+
+
+def test_weights_that_cannot_be_read_are_misuse(folder):
+    run("init", "models.py:net", "--out", "w.safetensors")
+    for content in (b"", b"no weights", (folder / "w.safetensors").read_bytes()[:-8]):
+        (folder / "w.safetensors").write_bytes(content)
+        said = refused("check", "models.py:net", "--weights", "w.safetensors")
+        assert "--weights w.safetensors cannot be read: SafetensorError" in said
+        assert "Hint: is it a safetensors file, and whole?" in said
+
+
+def test_weights_of_another_size_are_named(folder):
+    run("init", "models.py:net", "--out", "w.safetensors")
+    given = ("--kwargs", '{"width": 8}', "--weights", "w.safetensors")
+    said = refused("check", "models.py:net", *given)
+    assert "does not fit the model: `head.weight` is (4, 8) here and (4, 16) there" in said
+
+
 def test_a_batch_that_is_not_there_is_misuse(folder):
+    assert "cannot read" in refused("check", "models.py:net", "--batch", "")
     assert "there is no such file" in refused("check", "models.py:net", "--batch", "x.npz")
 
 
@@ -251,8 +342,15 @@ class _Malicious:
 
 
 def test_a_batch_that_would_run_code_is_refused_and_runs_none(folder):
-    torch.save({"x": _Malicious()}, folder / "x.pt")
-    assert "nothing in it is executed" in refused("check", "models.py:net", "--batch", "x.pt")
+    for held in (_Malicious(), {"x": _Malicious()}, torch.nn.Linear(2, 2)):
+        for zipped in (True, False):
+            torch.save(held, folder / "x.pt", _use_new_zipfile_serialization=zipped)
+            said = refused("check", "models.py:net", "--batch", "x.pt")
+            assert "--batch x.pt is refused: it holds more than tensors, or is damaged" in said
+            assert "nothing in it is executed" in said
+    (folder / "x.pt").write_bytes(pickle.dumps(_Malicious()))
+    result = run("check", "models.py:net", "--batch", "x.pt")
+    assert result.stderr.startswith("Error: --batch x.pt is refused")
     np.savez(folder / "x.npz", x=np.array([_Malicious()], dtype=object))
     assert "cannot be read" in refused("check", "models.py:net", "--batch", "x.npz")
     assert not (folder / "was_executed").exists()
@@ -260,7 +358,13 @@ def test_a_batch_that_would_run_code_is_refused_and_runs_none(folder):
 
 @pytest.mark.parametrize(
     ("held", "message"),
-    [({}, "holds nothing"), ({"x": 3}, "holds a dict"), (3, "holds a int")],
+    [
+        ({}, "holds nothing"),
+        ({"x": 3}, "holds a dict"),
+        (3, "holds an int"),
+        ({0: torch.ones(2), 1: torch.ones(2)}, "has a tensor under 0, expected names"),
+        ([[torch.ones(2)]], "holds a list"),
+    ],
 )
 def test_a_batch_without_tensors_is_misuse(folder, held, message):
     torch.save(held, folder / "x.pt")

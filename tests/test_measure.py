@@ -424,7 +424,7 @@ def test_constant_network_has_twins_and_a_random_one_has_none() -> None:
         (nn.Linear(4, 4), (torch.ones(2, 4),) * 2, r"(?s)TypeError.*Hint: pass a tuple"),
         (nn.Linear(4, 4, device="meta"), torch.ones(2, 4), r"meta(.|\n)*Hint: .*init_"),
         (nn.LazyLinear(4), torch.ones(2, 4), r"the parameter is lazy"),
-        (nn.Flatten(), torch.ones(2, 4), r"no tensor that depends on a parameter"),
+        (nn.Flatten(), torch.ones(2, 4), r"no floating-point parameter, so there is nothing"),
     ],
 )
 def test_model_that_cannot_be_measured_says_why(model: nn.Module, example: Any, match: str) -> None:

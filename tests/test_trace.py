@@ -163,7 +163,7 @@ def test_an_error_in_forward_is_told_with_the_path_and_changes_nothing():
     model = nn.Sequential(nn.Linear(8, 8), nn.Linear(4, 2))
     model.train()
     with pytest.raises(
-        TraceError, match=r"raised RuntimeError in `1`.*\n?Hint: does the example fit\?"
+        TraceError, match=r"raised RuntimeError in `1` on \(2, 8\) float32.*\n?Hint: .*shape"
     ):
         trace(model, torch.randn(2, 8))
     assert model[0].weight.device.type == "cpu"
@@ -208,3 +208,22 @@ def test_a_shared_part_of_a_storage_written_in_place_is_followed():
     product = flow.ops[-1]
     made = {flow.ops[flow.values[each].producer].name for each in product.inputs}
     assert made == {"aten.sigmoid", "aten.split"}
+
+
+def test_a_weight_that_the_model_writes_to_keeps_its_fans_and_is_told():
+    class Clamped(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(8, 3)
+
+        def forward(self, x):
+            self.layer.weight.data.clamp_(-1, 1)
+            self.layer.bias.data += 1
+            return self.layer(x)
+
+    model = Clamped()
+    bias = model.layer.bias.detach().clone()
+    flow = trace(model, torch.randn(2, 8))
+    assert [use.fan_in for op in flow.ops for use in op.weights] == [8]
+    assert "`layer.weight`: the model writes to it while it runs" in flow.notes
+    assert torch.equal(model.layer.bias, bias)

@@ -95,10 +95,10 @@ def test_what_is_computed_has_the_predicted_second_moment(name):
     attended = {row.name for row in plan if row.fed_by == "attention"}
     odd = COUNTED_BY_CONVENTION.get(name, ())
     expected: dict[str, list[float]] = {}
-    for at, second in predict(flow, plan).items():
+    for at, predicted in predict(flow, plan).items():
         parameter = flow.ops[at].weights[0].parameter
         if parameter not in attended and not any(part in parameter for part in odd):
-            expected.setdefault(parameter, []).append(second)
+            expected.setdefault(parameter, []).append(predicted.second)
     samples: dict[str, list[list[float]]] = {}
     for seed in range(4):
         xavier.init_(model, example, seed=seed, plan=plan)

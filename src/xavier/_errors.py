@@ -10,16 +10,43 @@
     ├── TargetError(ValueError)         a command-line target or input that cannot be used
     ├── TraceError(RuntimeError)        the model could not be run or followed
     ├── PlanError(ValueError)           a plan that does not fit the model, or cannot be made
-    └── WriteError(RuntimeError)        a model or file that cannot be written to
+    ├── WriteError(RuntimeError)        a model or file that cannot be written to
+    └── StreamError(ValueError)         a seed or a name that no stream of bits has
 
 Line 1 of a message says what is wrong, the value, and what was expected; a second line
-starting with `Hint:` gives a question or a command.
+starting with `Hint:` gives a question or a command. What models and files put into a message
+cannot break its line.
 """
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
+
+
+def printable(text: str) -> str:
+    """Return text with control characters, line breaks and lone surrogates escaped.
+
+    Names come from models and files: none may move the cursor or recolour a terminal.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        each if each.isprintable() else each.encode("unicode_escape").decode("ascii")
+        for each in text
+    )
+
+
+def said(error: BaseException) -> str:
+    """Return the type and the text of another library's error, on one line."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def a(noun: str) -> str:
+    """Return a noun with its indefinite article, such as `an int`."""
+    return f"{'an' if noun[:1] in 'aeioAEIO' else 'a'} {noun}"
 
 
 class XavierError(Exception):
@@ -31,9 +58,11 @@ class XavierError(Exception):
     """
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
-        self.message = message
-        self.hint = hint
-        super().__init__(message if hint is None else f"{message}\nHint: {hint}")
+        self.message = printable(message)
+        self.hint = None if hint is None else printable(hint)
+        super().__init__(
+            self.message if self.hint is None else f"{self.message}\nHint: {self.hint}"
+        )
 
 
 class LawError(XavierError, ValueError):
@@ -63,7 +92,9 @@ class UnknownNameError(XavierError, ValueError):
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         names = sorted(known)
-        near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+        folded = {each.casefold(): each for each in reversed(names)}
+        found = difflib.get_close_matches(name.strip().casefold(), folded, n=3, cutoff=0.5)
+        near = [folded[each] for each in found]
         ask = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names)}"
         super().__init__(f"unknown {kind} {name!r}", hint=ask)
         self.near = tuple(near)
@@ -90,7 +121,22 @@ class PlanError(XavierError, ValueError):
 
 
 class WriteError(XavierError, RuntimeError):
-    """A model or a file that cannot be written to."""
+    """A model or a file that cannot be written to.
+
+    Args:
+        message: As for every error.
+        hint: Likewise.
+        plan: After an interrupted drawing, the plan with its seed and scope: drawing by it
+            again completes the model to the same bits. An attribute of the same name.
+    """
+
+    def __init__(self, message: str, *, hint: str | None = None, plan: Any = None) -> None:
+        super().__init__(message, hint=hint)
+        self.plan = plan
+
+
+class StreamError(XavierError, ValueError):
+    """A seed, a name or a position that no stream of bits has."""
 
 
 class XavierWarning(UserWarning):

@@ -98,7 +98,8 @@ class Op:
         weights: The weight regions it reads.
         function: For elementwise ops: the op on float64 arrays, one for each input.
         attributes: Facts of the kind: `count` (elements averaged or summed), `selects`
-            (a MOVE that takes some of the elements), `contracted` (of two activations).
+            (a MOVE that takes some of the elements), `contracted` (of two activations),
+            `stride` (the volume of a convolution's).
     """
 
     kind: OpKind

@@ -73,8 +73,8 @@ def headline(plan: Plan) -> str:
     elements = sum(math.prod(each.shape) for each in plan.assignments)
     parts = [
         f"plan by recipe {text.printable(plan.recipe)}",
-        f"{text.count(len(plan), 'region')} of {text.count(parameters, 'parameter')} drawn "
-        f"({text.count(elements, 'element')})",
+        f"{text.count(len(plan), 'region')} of {text.count(parameters, 'parameter')} "
+        f"{'to draw' if plan.seed is None else 'drawn'} ({text.count(elements, 'element')})",
         f"{len(plan.kept):,} kept",
         "no seed yet" if plan.seed is None else f"seed {plan.seed}",
     ]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import tomli_w
 
-from xavier._errors import PlanError
+from xavier._errors import PlanError, a
 from xavier._types import codec, plan_codec
 
 if TYPE_CHECKING:
@@ -42,9 +42,11 @@ def loads(text: str) -> dict[str, Any]:
     Raises:
         PlanError: If the text is no TOML; with the line.
     """
+    if not isinstance(text, str):
+        raise PlanError(f"plan is {a(type(text).__name__)}, expected the text of a TOML file")
     try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        return tomllib.loads(text.removeprefix("\ufeff"))  # some editors put the mark there
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         message = f"plan is no valid TOML: {error}"
         raise PlanError(message, hint="is this the file that `to_toml` wrote?") from error
 

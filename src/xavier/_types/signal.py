@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 from xavier._types import codec, signal_text
 
@@ -106,6 +106,9 @@ class WeightSignal:
         return codec.plain(self)
 
 
+NONFINITE_EXAMPLE: Final = "the example itself holds numbers that are not finite"
+
+
 @dataclass(frozen=True, slots=True)
 class Signal:
     """Everything that one forward and one backward pass showed."""
@@ -189,7 +192,7 @@ class Check:
         return {**head, **codec.plain(self)}
 
     def to_json(self) -> str:
-        """Return the check as JSON text, by the schema in `docs/schema/check.schema.json`."""
+        """Return the check as JSON text: `to_dict` with two spaces of indentation."""
         return json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n"
 
     def __str__(self) -> str:

@@ -9,23 +9,13 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import Final
 
+from xavier import _errors
 from xavier._types.laws import Law
+
+printable: Final = _errors.printable
 
 _NARROWEST: Final = 40
 _GAP: Final = "  "
-
-
-def printable(text: str) -> str:
-    """Return text with control characters, line breaks and lone surrogates escaped.
-
-    Names come from models and files: none may move the cursor or recolour a terminal.
-    """
-    if text.isprintable():
-        return text
-    return "".join(
-        each if each.isprintable() else each.encode("unicode_escape").decode("ascii")
-        for each in text
-    )
 
 
 def number(value: float | None) -> str:

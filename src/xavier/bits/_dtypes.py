@@ -71,6 +71,18 @@ def bit_view(out: Array, dtype: Any) -> tuple[Array, Format]:
     return out, form
 
 
+def word_format(out: Array) -> Format:
+    """Return the format of an array of the stream's raw words.
+
+    Raises:
+        DtypeError: If it is neither uint32 nor uint64.
+    """
+    name = _name(out.dtype)
+    if name not in ("uint32", "uint64"):
+        raise DtypeError(f"the destination is {name}, expected uint32 or uint64")
+    return Format(name, np.dtype(name), np.dtype(name))
+
+
 _BFLOAT16_HOLDERS = ("int16", "uint16", "bfloat16")
 
 

@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import operator
-import os
-from collections.abc import Iterator
 from dataclasses import dataclass
-from threading import Lock, Thread
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from xavier._errors import ShapeError
 from xavier._types.laws import Law
-from xavier.bits._dtypes import Format, bit_view
+from xavier.bits import _kernel
+from xavier.bits._drawing import draw_pieces
+from xavier.bits._dtypes import Format, bit_view, word_format
 from xavier.bits._environment import standard_environment
 from xavier.bits._index import Index, parse_index
 from xavier.bits._key import Key, StreamError
-from xavier.bits._pieces import PIECE, Piece, Run, require_destination, runs, scattered
-from xavier.bits._samplers import DOUBLE, SINGLE, Sampler, sampler
-from xavier.bits._words import BLOCK, KeyWords
+from xavier.bits._pieces import PIECE, require_destination, row_major, scattered
+from xavier.bits._samplers import DOUBLE, SINGLE, Precision, Sampler, raw_words, sampler
+from xavier.bits._threads import granted
 
 Array = NDArray[Any]
 _STREAM_END = 2**64
-_PARALLEL_FROM = 1 << 20  # elements; below, starting threads costs more than they save
+# Elements for every thread: fewer, and starting it costs more than it saves.
+_SHARE = 1 << 17
+_NUMPY_SHARE = PIECE
 
 
 def fill(
@@ -50,11 +50,12 @@ def fill(
         start: The index of the first element.
         dtype: `bfloat16` to fill an array of int16 or uint16 with the bits of bfloat16
             numbers; else None, or the name of the dtype that the array must have.
-        threads: How many threads share the work; None for the machine's cores where the
-            array is large.
+        threads: How many threads share the work; None for as many as PyTorch uses, or the
+            machine has, where the array is large enough.
 
     Raises:
         DtypeError: If the array's dtype cannot be drawn, or is not `dtype`.
+        KernelError: If XAVIER_ISA or XAVIER_NUM_THREADS asks for what there is not.
         LawError: If the law is not elementwise, or reaches beyond the dtype's range.
         ShapeError: If the array cannot be written, or two of its elements share memory.
         StreamError: If the elements do not lie in [0, 2**64), or `key` or `threads` is none.
@@ -69,12 +70,11 @@ def fill(
     """
     require_destination(out)
     storage, form = bit_view(out, dtype)
-    first = _integer(start, "start")
-    if first < 0 or first + storage.size > _STREAM_END:
-        raise StreamError(
-            f"start is {first} for {storage.size} elements, expected a range within [0, 2**64)"
-        )
-    _Job(law, key, form).run(runs(storage, first), _thread_count(threads, storage.size))
+    first = _first(start, storage.size)
+    place = _Place(storage, first, row_major(storage.shape))
+    with standard_environment():
+        drawn = sampler(law, _precision(form))
+    _write(place, drawn, key=key, form=form, threads=threads)
 
 
 def fill_region(
@@ -125,125 +125,87 @@ def fill_region(
         )
     # The ellipsis makes it a view even of a single element.
     ascending = storage[(..., *part.flips)]
-    pieces = scattered(ascending, part.first, part.axes)
-    _Job(law, key, form).run(pieces, _thread_count(None, storage.size))
+    with standard_environment():
+        drawn = sampler(law, _precision(form))
+    _write(_Place(ascending, part.first, part.axes), drawn, key=key, form=form, threads=None)
 
 
-def _integer(value: object, what: str) -> int:
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise StreamError(f"{what} is {value!r}, expected an integer")
-    return operator.index(value)  # pyright: ignore[reportArgumentType]
+def fill_words(out: Array, *, key: Key, start: int = 0, threads: int | None = None) -> None:
+    """Write the stream's raw words, before any law, into an array of unsigned integers.
 
+    uint32 gets the word of every element of the float32 stream, uint64 the two of the float64
+    stream: independent uniform bits, for whatever is no law's.
 
-def _thread_count(threads: int | None, size: int) -> int:
-    if threads is None:
-        return _cores() if size >= _PARALLEL_FROM else 1
-    count = _integer(threads, "threads")
-    if count < 1:
-        raise StreamError(f"threads is {count}, expected a positive integer")
-    return min(count, -(-size // PIECE) or 1)
+    Args:
+        out: The destination, uint32 or uint64; any shape and strides.
+        key: The stream.
+        start: The index of the first element.
+        threads: As for `fill`.
 
+    Raises:
+        DtypeError: If the array is neither uint32 nor uint64.
+        ShapeError: As for `fill`.
+        StreamError: As for `fill`.
 
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    Example:
+        >>> import numpy as np
+        >>> out = np.empty(2, np.uint32)
+        >>> fill_words(out, key=Key(0, "weight"))
+        >>> [hex(word) for word in out.tolist()]
+        ['0xa95be855', '0xc7a648d1']
+    """
+    require_destination(out)
+    form = word_format(out)
+    first = _first(start, out.size)
+    place = _Place(out, first, row_major(out.shape))
+    _write(place, raw_words(_precision(form)), key=key, form=form, threads=threads)
 
 
 @dataclass(frozen=True, slots=True)
-class _Job:
-    """One law drawn from one key in one format."""
+class _Place:
+    """Where values go, and which: axis k of `out` adds `axes[k]` to the stream's index `first`."""
 
-    law: Law
-    key: Key
-    form: Format
-
-    def run(self, pieces: Iterator[Piece], threads: int) -> None:
-        """Draw all pieces, each thread taking the next one that is left."""
-        if not isinstance(self.key, Key):
-            raise StreamError(f"key is {self.key!r}, expected an xavier.Key")
-        precision = DOUBLE if self.form.name == "float64" else SINGLE
-        with standard_environment():
-            draw = sampler(self.law, precision)
-        words = self.key.words
-        queue = _Queue(pieces)
-        helpers = [
-            Thread(target=queue.drain, args=(draw, words, self.form), daemon=True)
-            for _ in range(threads - 1)
-        ]
-        for helper in helpers:
-            helper.start()
-        try:
-            queue.drain(draw, words, self.form)
-        finally:
-            queue.join(helpers)
-        queue.raise_failure()
+    out: Array
+    first: int
+    axes: tuple[range, ...]
 
 
-class _Queue:
-    """Pieces that several threads take from; the first failure ends the work."""
-
-    def __init__(self, pieces: Iterator[Piece]) -> None:
-        self._pieces = pieces
-        self._lock = Lock()
-        self._failure: BaseException | None = None
-
-    def drain(self, draw: Sampler, words: KeyWords, form: Format) -> None:
-        """Draw pieces until none is left."""
-        try:
-            with standard_environment():
-                while (piece := self._next()) is not None:
-                    _draw_piece(piece, draw, words, form)
-        except BaseException as error:
-            self._failure = self._failure or error
-
-    def _next(self) -> Piece | None:
-        with self._lock:
-            return None if self._failure else next(self._pieces, None)
-
-    def join(self, helpers: list[Thread]) -> None:
-        """Wait for the other threads; an interrupt of the wait stops them first."""
-        try:
-            for helper in helpers:
-                helper.join()
-        except BaseException as error:
-            self._failure = self._failure or error
-            for helper in helpers:
-                helper.join()
-
-    def raise_failure(self) -> None:
-        """Raise what a thread ended with."""
-        if self._failure is not None:
-            raise self._failure
+def _write(place: _Place, drawn: Sampler, *, key: Key, form: Format, threads: int | None) -> None:
+    """Write with the compiled kernel if there is one, else with NumPy: the bits are the same."""
+    if not isinstance(key, Key):
+        raise StreamError(f"key is {key!r}, expected an xavier.Key")
+    out, words = place.out, key.words
+    isa = _kernel.instruction_set()
+    native = isa != _kernel.NUMPY and out.dtype.isnative
+    most = max(1, out.size // (_SHARE if native else _NUMPY_SHARE))
+    with granted(threads, most=most) as count:
+        if out.size == 0:
+            return
+        if native:
+            steps = tuple(axis.step for axis in place.axes)
+            _kernel.write(
+                out,
+                (drawn.kind, drawn.numbers, form.name),
+                key=words,
+                place=(place.first, steps),
+                threads=count,
+                isa=isa,
+            )
+        else:
+            pieces = scattered(out, place.first, place.axes)
+            draw_pieces(pieces, drawn, words=words, form=form, threads=count)
 
 
-def _draw_piece(piece: Piece, draw: Sampler, words: KeyWords, form: Format) -> None:
-    if isinstance(piece, Run):
-        values = _consecutive_values(piece.first, piece.out.size, draw, words)
-    else:
-        values = _values_at(piece.indices(), draw, words)
-    piece.out[...] = form.rounded(values).reshape(piece.out.shape)
+def _precision(form: Format) -> Precision:
+    return DOUBLE if form.working.itemsize == DOUBLE.real().itemsize else SINGLE
 
 
-def _consecutive_values(first: int, count: int, draw: Sampler, words: KeyWords) -> Array:
-    begin, end = first // BLOCK, -(-(first + count) // BLOCK)
-    blocks = np.arange(end - begin, dtype=np.uint64) + np.uint64(begin)
-    skip = first - begin * BLOCK
-    return draw(words, blocks).reshape(-1)[skip : skip + count]
-
-
-def _values_at(indices: NDArray[np.uint64], draw: Sampler, words: KeyWords) -> Array:
-    """Return the values at increasing indices, drawing every block that they touch once."""
-    blocks, places = indices // np.uint64(BLOCK), indices % np.uint64(BLOCK)
-    fresh = np.empty(len(blocks), np.bool_)
-    fresh[0] = True
-    np.not_equal(blocks[1:], blocks[:-1], out=fresh[1:])
-    starts = np.append(np.flatnonzero(fresh), len(blocks))
-    rows = np.cumsum(fresh) - 1
-    group = PIECE // BLOCK
-    parts = []
-    for at in range(0, len(starts) - 1, group):
-        begin, end = starts[at], starts[min(at + group, len(starts) - 1)]
-        drawn = draw(words, blocks[starts[at : min(at + group, len(starts) - 1)]])
-        parts.append(drawn[rows[begin:end] - at, places[begin:end]])
-    return np.concatenate(parts)
+def _first(start: object, size: int) -> int:
+    if isinstance(start, bool) or not hasattr(start, "__index__"):
+        raise StreamError(f"start is {start!r}, expected an integer")
+    first = operator.index(start)  # pyright: ignore[reportArgumentType]
+    if first < 0 or first + size > _STREAM_END:
+        raise StreamError(
+            f"start is {first} for {size} elements, expected a range within [0, 2**64)"
+        )
+    return first

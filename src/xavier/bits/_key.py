@@ -7,14 +7,10 @@ import operator
 import unicodedata
 from dataclasses import dataclass
 
-from xavier._errors import XavierError
+from xavier._errors import StreamError
 
 STREAM_VERSION = 1
 _TAG = b"xavier.stream.1\0"
-
-
-class StreamError(XavierError, ValueError):  # pyright: ignore[reportUnsafeMultipleInheritance]
-    """A seed, a name or a position that no stream has."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,6 +51,15 @@ class Scatter:
 Piece = Run | Scatter
 
 
+def row_major(shape: tuple[int, ...]) -> tuple[range, ...]:
+    """Return what each axis of a whole array adds to the row-major index."""
+    axes, step = [], 1
+    for size in reversed(shape):
+        axes.append(range(0, size * step, step))
+        step *= size or 1
+    return tuple(reversed(axes))
+
+
 def runs(out: Array, first: int) -> Iterator[Run]:
     """Yield the pieces of a destination that holds elements `first ...` in row-major order."""
     if out.size == 0:

@@ -27,8 +27,23 @@ from xavier.bits._words import (
 )
 
 Values = NDArray[Any]
-Sampler = Callable[[KeyWords, Blocks], Values]
 _REACH = 10.0  # standard deviations; no draw lies farther out
+
+
+@dataclass(frozen=True, slots=True)
+class Sampler:
+    """A law in one precision.
+
+    Attributes:
+        kind: What the compiled kernel calls its loop.
+        numbers: What that loop takes: the law's numbers, rounded to the precision.
+        draw: The function from (key words, block numbers) to the values, (blocks, 64); the
+            definition of what the loop computes.
+    """
+
+    kind: str
+    numbers: tuple[float, ...]
+    draw: Callable[[KeyWords, Blocks], Values]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +68,7 @@ DOUBLE = Precision(np.float64, functions_64, lambda key, b: words_64(key, VALUES
 
 
 def sampler(law: Law, precision: Precision) -> Sampler:
-    """Return the function from (key words, block numbers) to the values, (blocks, 64).
+    """Return the sampler of an elementwise law.
 
     Raises:
         LawError: If the law is not elementwise, or its values do not fit the precision.
@@ -92,7 +107,7 @@ def _uniform(law: Uniform, precision: Precision) -> Sampler:
         np.minimum(values, top, out=values)
         return in_order(values)
 
-    return draw
+    return Sampler("uniform", (float(low), float(width), float(top)), draw)
 
 
 def _normal(law: Normal, precision: Precision) -> Sampler:
@@ -101,7 +116,7 @@ def _normal(law: Normal, precision: Precision) -> Sampler:
     def draw(key: KeyWords, blocks: Blocks) -> Values:
         return in_order(mean + std * _standard_normal(precision, precision.words(key, blocks)))
 
-    return draw
+    return Sampler("normal", (float(mean), float(std)), draw)
 
 
 def _standard_normal(precision: Precision, words: Values) -> Values:
@@ -134,19 +149,22 @@ def _truncated(law: TruncatedNormal, precision: Precision) -> Sampler:
         np.clip(z, -limit, limit, out=z)
         return in_order(mean + std * z)
 
-    return draw
+    numbers = (mean, std, inside, half_outside, limit)
+    return Sampler("truncated", tuple(float(number) for number in numbers), draw)
 
 
 def _sparse(law: Sparse, precision: Precision) -> Sampler:
-    threshold = np.uint64(round(law.sparsity * 2**32))
+    threshold = round(law.sparsity * 2**32)
     dense = _normal(Normal(0.0, law.std), precision)
+    if threshold == 2**32:
+        return _filled(precision.real(0))
 
     def draw(key: KeyWords, blocks: Blocks) -> Values:
-        values = dense(key, blocks)
-        values[in_order(words_32(key, MASK, blocks)) < threshold] = 0
+        values = dense.draw(key, blocks)
+        values[in_order(words_32(key, MASK, blocks)) < np.uint32(threshold)] = 0
         return values
 
-    return draw
+    return Sampler("sparse", (*dense.numbers, threshold), draw)
 
 
 def _constant(law: Constant, precision: Precision) -> Sampler:
@@ -154,7 +172,13 @@ def _constant(law: Constant, precision: Precision) -> Sampler:
 
 
 def _filled(value: Any) -> Sampler:
-    return lambda key, blocks: np.full((len(blocks), 64), value)
+    return Sampler("filled", (float(value),), lambda key, blocks: np.full((len(blocks), 64), value))
+
+
+def raw_words(precision: Precision) -> Sampler:
+    """Return the sampler of a precision's words themselves, as unsigned integers."""
+    stream = VALUES_64 if precision is DOUBLE else VALUES_32
+    return Sampler("words", (stream,), lambda key, blocks: in_order(precision.words(key, blocks)))
 
 
 def _scale(law: Law, mean: float, std: float, real: type[Any]) -> tuple[Any, Any]:

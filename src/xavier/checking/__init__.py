@@ -7,9 +7,9 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from xavier._errors import MissingFrameworkError, PlanError, TraceError
+from xavier._errors import MissingFrameworkError, PlanError, TraceError, a
 from xavier._types.plan import Plan
-from xavier._types.signal import Check, Finding, Severity, Signal, Verdict
+from xavier._types.signal import NONFINITE_EXAMPLE, Check, Finding, Severity, Signal, Verdict
 from xavier.checking import cures
 from xavier.checking.audit import audit, unregistered
 from xavier.checking.verdict import Fault, healthy_evidence, judge
@@ -54,7 +54,7 @@ def check(
     """
     measuring = _framework(model, "measure")
     signal = measuring.measure(model, example, target=target, loss=loss, jacobian=jacobian)
-    plan, missing = _planned(model, example, recipe or "auto")
+    plan, missing = _planned(model, example, "auto" if recipe is None else recipe)
     findings = (*_audited(model, signal, plan, asked=recipe is not None), *missing)
     faults = judge(signal, findings)
     follows = plan is not None and plan.recipe == "auto" and _follows_plan(findings)
@@ -69,7 +69,7 @@ def _framework(model: Any, file: str) -> Any:
     if torch is None:
         raise MissingFrameworkError("torch", extra="torch")
     raise TraceError(
-        f"a {type(model).__name__} was given, expected a torch.nn.Module",
+        f"{a(type(model).__name__)} was given, expected a torch.nn.Module",
         hint="pass the model itself, not its class or its state dict",
     )
 
@@ -123,7 +123,9 @@ def _outcome(
         verdicts=tuple(fault.verdict for fault in faults),
         where=first.where,
         evidence=first.evidence,
-        cure=cures.cure(first.verdict, first.where, drawn_by_auto=drawn_by_auto),
+        cure=cures.FINITE_EXAMPLE
+        if first.verdict is Verdict.BROKEN and NONFINITE_EXAMPLE in signal.notes
+        else cures.cure(first.verdict, first.where, drawn_by_auto=drawn_by_auto),
         findings=findings,
         signal=signal,
     )

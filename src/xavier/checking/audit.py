@@ -191,7 +191,7 @@ class _Auditor:
     def _off_plan_finding(
         self, item: Stored, assignment: Assignment, actual: float, expected: float
     ) -> Finding:
-        part = f" {assignment.region.ranges}" if assignment.region.ranges else ""
+        part = f" {assignment.region}" if assignment.region.ranges else ""
         text = (
             f"{assignment.shape}{part}: std {actual:.4g}, {actual / expected:.3g} times the "
             f"{expected:.4g} of {assignment.rule}"

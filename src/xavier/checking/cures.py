@@ -17,6 +17,8 @@ _CHANGES = {
     Verdict.ASYMMETRIC: "look for a parameter that is set to a constant after it is drawn",
 }
 
+FINITE_EXAMPLE = "give an example of finite numbers: of this one nothing else can be said"
+
 
 def init_line(recipe: str = "auto", *, only: str | None = None) -> str:
     """Return the line that draws a model anew.

@@ -70,7 +70,8 @@ def healthy_evidence(signal: Signal) -> str:
     ops = _contractions(signal)
     forward = [op.rms for op in ops if op.rms > 0]
     backward = [op.gradient_rms for op in ops if op.gradient_rms]
-    parts = [f"{len(signal.ops)} ops that hold a weight"]
+    count = len(signal.ops)
+    parts = ["1 op that holds a weight" if count == 1 else f"{count} ops that hold a weight"]
     if forward:
         parts.append(f"output RMS {min(forward):.3g} to {max(forward):.3g}")
     if backward:

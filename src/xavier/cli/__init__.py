@@ -14,7 +14,7 @@ main = Group(
     help="""Plan, draw and check the initial weights of a neural network.
 
     A TARGET is a function that returns a model, written package.module:function or
-    path/to/file.py:function.
+    path/to/file.py:function. For a first look: xavier plan xavier.zoo:gpt
     """,
     params=[debug_option()],
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xavier._errors import TargetError, TraceError
+from xavier._errors import TargetError, TraceError, said
 
 _FORM = "such as --input 8,3,32,32 or --input int:2,16:50257 or --input tokens=int:2,16:50257"
 _SPEC = re.compile(
@@ -54,7 +54,7 @@ def parse_input(text: str) -> InputSpec:
     Raises:
         TargetError: If it is written otherwise.
     """
-    match = _SPEC.fullmatch(text.replace(" ", ""))
+    match = _SPEC.fullmatch(re.sub(r"\s*([=:,])\s*", r"\1", text.strip()))
     if match is None:
         raise TargetError(f"--input {text!r} is no shape", hint=_FORM)
     named = match["dtype"] or "float"
@@ -97,11 +97,11 @@ def example_for(
     """
     from xavier.frameworks.torch import io
 
-    if inputs and batch:
+    if inputs and batch is not None:
         raise TargetError("--input and --batch were both given, expected one of them")
     if inputs:
         return _made([parse_input(each) for each in inputs], seed=seed), ", ".join(inputs)
-    if batch:
+    if batch is not None:
         return io.load_batch(Path(batch)), batch
     own = getattr(model, "example_input", None)
     if not callable(own):
@@ -109,7 +109,7 @@ def example_for(
     try:
         return own(), "the model's own example"
     except Exception as error:
-        told = f"example_input() of {type(model).__name__} raised {type(error).__name__}: {error}"
+        told = f"example_input() of {type(model).__name__} raised {said(error)}"
         raise TraceError(told, hint=f"give an input, {_FORM}") from error
 
 

@@ -7,7 +7,9 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-from xavier._errors import TargetError
+from xavier._errors import TargetError, WriteError
+
+_STEM = 32  # characters of the goal's name in the temporary one's
 
 
 def read_text(path: str, *, option: str) -> str:
@@ -21,7 +23,7 @@ def read_text(path: str, *, option: str) -> str:
         TargetError: If it cannot be read.
     """
     try:
-        return Path(path).read_text(encoding="utf-8")
+        return Path(path).read_text(encoding="utf-8-sig")
     except OSError as error:
         told = f"{option} {path} cannot be read: {error.strerror}"
         raise TargetError(told, hint="is the path right?") from None
@@ -67,18 +69,16 @@ def appearing(
 def _reserved(goal: Path, *, option: str, force: bool, suffix: str) -> Path:
     if goal.suffix != suffix:
         raise TargetError(f"{option} {goal}: expected a name that ends in {suffix}")
-    if goal.is_dir():
-        raise TargetError(f"{option} {goal} is a folder, expected a file")
-    if goal.exists() and not force:
-        raise _exists(goal, option)
-    temporary = goal.with_name(f".{goal.name}.{os.getpid()}.part")
+    # Short, since the goal's own name may be as long as a name can be.
+    temporary = goal.with_name(f".{goal.name[:_STEM]}.{os.getpid()}.part")
     try:
+        if goal.is_dir():
+            raise TargetError(f"{option} {goal} is a folder, expected a file")
+        if os.path.lexists(goal) and not force:
+            raise _exists(goal, option)
         os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
     except OSError as error:
-        told = f"{option} {goal} cannot be written: {error.strerror}"
-        raise TargetError(
-            told, hint=f"does {goal.parent} exist, and may you write there?"
-        ) from None
+        raise _unwritable(goal, option, error) from None
     return temporary
 
 
@@ -93,7 +93,33 @@ def _settle(temporary: Path, goal: Path, *, option: str, force: bool) -> None:
                 raise _exists(goal, option) from None
         else:
             return
-    os.replace(temporary, goal)
+    try:
+        os.replace(temporary, goal)
+    except OSError as error:
+        raise _unwritable(goal, option, error) from None
+
+
+def write_text(file: Path, text: str, *, option: str) -> None:
+    """Write a text file.
+
+    Args:
+        file: The file.
+        text: Its content.
+        option: The option that asked for it, for the message.
+
+    Raises:
+        WriteError: If it cannot be written.
+    """
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        told = f"{option} could not be written: {error.strerror}"
+        raise WriteError(told, hint="is there room on the disk?") from error
+
+
+def _unwritable(goal: Path, option: str, error: OSError) -> TargetError:
+    told = f"{option} {goal} cannot be written: {error.strerror}"
+    return TargetError(told, hint=f"does {goal.parent} exist, and may you write there?")
 
 
 def _exists(goal: Path, option: str) -> TargetError:

@@ -17,10 +17,14 @@ from xavier._errors import (
     DtypeError,
     LawError,
     ShapeError,
+    StreamError,
     TargetError,
     UnknownNameError,
+    WriteError,
     XavierError,
     XavierWarning,
+    printable,
+    said,
 )
 
 COMMANDS: Final = ("plan", "init", "check", "gain", "fans")
@@ -34,6 +38,7 @@ _MISUSES: Final = (
     DtypeError,
     LawError,
     ShapeError,
+    StreamError,
     TargetError,
     UnknownNameError,
 )
@@ -120,12 +125,16 @@ class Group(click.Group):
             code = MISUSE
         except click.ClickException as error:
             code = _tell_misuse(error)
+        except WriteError as error:
+            stopped = isinstance(error.__cause__, KeyboardInterrupt)
+            code = _tell("interrupted", None, code=INTERRUPTED) if stopped else _tell_error(error)
         except XavierError as error:
-            misuse = isinstance(error, _MISUSES)
-            code = _tell(error.message, error.hint, code=MISUSE if misuse else FAILURE)
+            code = _tell_error(error)
+        except OSError as error:
+            code = _tell(said(error), "is there room on the disk?", code=FAILURE)
         except Exception as error:
             hint = "this should not happen: run it again with --debug and report what it prints"
-            code = _tell(f"{type(error).__name__}: {error}", hint, code=FAILURE)
+            code = _tell(said(error), hint, code=FAILURE)
         if standalone_mode:
             _leave(code)
         return code
@@ -137,7 +146,12 @@ def _leave(code: Any) -> NoReturn:
 
 def _tell_warning(message: Warning | str, category: type[Warning], *_: Any) -> None:
     kind = "Warning" if issubclass(category, XavierWarning) else category.__name__
-    click.echo(f"{kind}: {' '.join(str(message).split())}", err=True)
+    click.echo(f"{kind}: {printable(' '.join(str(message).split()))}", err=True)
+
+
+def _tell_error(error: XavierError) -> int:
+    code = MISUSE if isinstance(error, _MISUSES) else FAILURE
+    return _tell(error.message, error.hint, code=code)
 
 
 def _tell_misuse(error: click.ClickException) -> int:
@@ -148,7 +162,7 @@ def _tell_misuse(error: click.ClickException) -> int:
 
 
 def _tell(message: str, hint: str | None, *, code: int) -> int:
-    click.echo(f"Error: {' '.join(message.split())}", err=True)
+    click.echo(f"Error: {printable(' '.join(message.split()))}", err=True)
     if hint:
-        click.echo(f"Hint: {' '.join(hint.split())}", err=True)
+        click.echo(f"Hint: {printable(' '.join(hint.split()))}", err=True)
     return code

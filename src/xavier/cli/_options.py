@@ -29,7 +29,23 @@ def format_option(*formats: str) -> _Decorator:
     )
 
 
-recipe_option = click.option("--recipe", metavar="NAME", help="The recipe, such as auto or he.")
+def _seed(_: click.Context, __: click.Parameter, value: Any) -> int:
+    """Return the seed, or say that the text is none."""
+    try:
+        seed = int(value)
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is no integer") from None
+    if not -(2**63) <= seed < 2**63:
+        raise click.BadParameter(f"{seed} has more than 64 bits")
+    return seed
+
+
+recipe_option = click.option(
+    "--recipe",
+    metavar="NAME",
+    help="auto (the default), xavier, he, lecun, orthogonal, gpt2, lsuv, default, random or "
+    "heuristic.",
+)
 meta_option = click.option(
     "--meta", is_flag=True, help="Build the model on the meta device, where weights need no memory."
 )
@@ -54,9 +70,9 @@ _MODEL = (
     ),
     click.option(
         "--seed",
-        type=click.IntRange(-(2**63), 2**63 - 1),
-        default=0,
-        show_default=True,
-        help="Seeds the weights, and the inputs that are made.",
+        callback=_seed,
+        metavar="INTEGER",
+        default="0",
+        help="Seeds the weights, and the inputs that are made; 0 by default.",
     ),
 )

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from xavier._errors import MissingFrameworkError, TargetError, TraceError
+from xavier._errors import MissingFrameworkError, TargetError, TraceError, a, said
 
 _FORM = "write package.module:function or path/to/file.py:function"
 
@@ -55,10 +55,12 @@ def find(target: str) -> Any:
     from_file = place.endswith(".py") or "/" in place or "\\" in place
     module = _import_file(place) if from_file else _import_module(place)
     found: Any = module
+    mark = ":"
     for part in attribute.split("."):
         if not hasattr(found, part):
             raise _no_attribute(found, part, place)
         found = getattr(found, part)
+        place, mark = f"{place}{mark}{part}", "."
     return found
 
 
@@ -85,13 +87,15 @@ def build(target: str, kwargs: dict[str, Any], *, meta: bool, seed: int) -> Any:
             raise TargetError(f"`{target}` is a model, not a function: it takes no arguments")
         return factory
     if not callable(factory):
-        name = type(factory).__name__
-        raise TargetError(f"`{target}` is a {name}, expected a function that returns a model")
+        name = a(type(factory).__name__)
+        raise TargetError(f"`{target}` is {name}, expected a function that returns a model")
     _require_taken(target, factory, kwargs)
     model = _called(target, factory, kwargs, meta=meta, seed=seed)
     torch_io = _torch_io()
     if torch_io is None or not torch_io.is_model(model):
-        made = "None" if model is None else f"a {type(model).__name__}"
+        if inspect.iscoroutine(model):
+            model.close()  # else Python complains that it was never awaited
+        made = "None" if model is None else a(type(model).__name__)
         raise TargetError(
             f"`{target}` returned {made}, expected a torch.nn.Module",
             hint="does the function return the model, and nothing beside it?",
@@ -119,7 +123,7 @@ def _called(
         hint = "does it run by itself? --debug prints the traceback"
         if meta:
             hint = "it may need real numbers while it is built: try without --meta"
-        told = f"`{target}` raised {type(error).__name__}: {error}"
+        told = f"`{target}` raised {said(error)}"
         raise TraceError(told, hint=hint) from error
 
 
@@ -131,9 +135,11 @@ def _require_taken(target: str, factory: Callable[..., Any], kwargs: dict[str, A
     try:
         signature.bind(**kwargs)
     except TypeError as error:
-        takes = ", ".join(signature.parameters) or "no arguments"
+        takes = ", ".join(map(str, signature.parameters.values())) or "no arguments"
         raise TargetError(
-            f"`{target}` cannot be called with --kwargs {json.dumps(kwargs)}: {error}",
+            f"`{target}` cannot be called with --kwargs {json.dumps(kwargs)}: {error}"
+            if kwargs
+            else f"`{target}` cannot be called without --kwargs: {error}",
             hint=f"it takes {takes}",
         ) from None
 
@@ -179,7 +185,7 @@ def _imported(place: str, load: Callable[[], ModuleType]) -> ModuleType:
             ) from None
         raise TraceError(f"importing `{place}` needs {missing!r}, which is not there") from error
     except Exception as error:
-        told = f"importing `{place}` raised {type(error).__name__}: {error}"
+        told = f"importing `{place}` raised {said(error)}"
         raise TraceError(told, hint="--debug prints the traceback") from error
 
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from typing import TYPE_CHECKING
+
+from xavier._errors import TraceError
+from xavier._types import text
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,6 +25,31 @@ def console() -> Console:
     if not made.is_terminal and "COLUMNS" not in os.environ:
         made.width = _PIPED_WIDTH
     return made
+
+
+def paragraph(said: str) -> str:
+    """Return a paragraph in lines of the terminal's width; in one where there is none."""
+    if not sys.stdout.isatty():
+        return said
+    return text.paragraph(said, width=text.width_of_terminal())
+
+
+@contextmanager
+def aside() -> Generator[None, None, None]:
+    """Keep the user's code from writing to standard output, and from ending the program.
+
+    Standard output is for the report, and what it prints goes to standard error.
+
+    Raises:
+        TraceError: If the block raises SystemExit.
+    """
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    except SystemExit as error:
+        told = f"the model's code ended the program with SystemExit({error.code!r})"
+        hint = "does it parse arguments, or run as a script, when it is imported?"
+        raise TraceError(told, hint=hint) from error
 
 
 @contextmanager

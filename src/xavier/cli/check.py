@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from xavier._types.signal import Check
 
 
-@click.command(name="check")
+@click.command(name="check", short_help="Tell whether a model can start to train.")
 @model_options
 @recipe_option
 @click.option(
@@ -51,26 +51,27 @@ def command(recipe: str | None, form: str, **given: Any) -> int:
 
 def _checked(recipe: str | None, given: dict[str, Any]) -> Check:
     import xavier
-    from xavier._errors import TargetError
+    from xavier._errors import TargetError, printable
     from xavier.cli import _example, _target, _terminal
 
     kwargs, seed = _target.parse_kwargs(given["kwargs"]), given["seed"]
-    model = _target.build(given["target"], kwargs, meta=False, seed=seed)
-    from xavier.frameworks.torch import io
+    with _terminal.aside():
+        model = _target.build(given["target"], kwargs, meta=False, seed=seed)
+        from xavier.frameworks.torch import io
 
-    if given["weights"]:
-        io.load_weights(model, Path(given["weights"]))
-    example, source = _example.example_for(
-        model, inputs=given["inputs"], batch=given["batch"], seed=seed
-    )
+        if given["weights"] is not None:
+            io.load_weights(model, Path(given["weights"]))
+        example, source = _example.example_for(
+            model, inputs=given["inputs"], batch=given["batch"], seed=seed
+        )
     example, target = _example.require_example(example, command="check"), None
     if given["loss"]:
         example, target = io.split_target(example)
         if target is None:
-            hint = "save the batch with an array named target"
+            hint = "give a --batch with an array named target"
             raise TargetError("--loss needs a target, and the input has none", hint=hint)
-    click.echo(f"seed {seed}; input: {source}", err=True)
-    with _terminal.busy("measuring"):
+    click.echo(f"seed {seed}; input: {printable(source)}", err=True)
+    with _terminal.aside(), _terminal.busy("measuring"):
         return xavier.check(
             model,
             example,

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from xavier._types.fans import Fans
 
 
-@click.command(name="fans")
+@click.command(name="fans", short_help="Print the fans of a weight, as each framework counts.")
 @click.argument("shape")
 @click.option("--transposed", is_flag=True, help="The kernel of a transposed convolution.")
 @click.option("--embedding", is_flag=True, help="A lookup table, (rows, width).")
@@ -45,6 +45,7 @@ def command(shape: str, form: str, **given: Any) -> None:
 def _count(sizes: tuple[int, ...], *, convention: Any, **given: Any) -> Fans:
     from xavier import fans
 
+    _require_one_kind(sizes, given)
     if given["embedding"]:
         if len(sizes) != 2:  # noqa: PLR2004
             raise ShapeError(f"shape {sizes} is no lookup table, expected (rows, width)")
@@ -67,6 +68,20 @@ def _count(sizes: tuple[int, ...], *, convention: Any, **given: Any) -> Fans:
         groups=groups,
         convention=convention,
     )
+
+
+def _require_one_kind(sizes: tuple[int, ...], given: dict[str, Any]) -> None:
+    """Refuse options that would be passed over."""
+    if given["embedding"] and given["transposed"]:
+        raise TargetError("--embedding and --transposed were both given, expected one of them")
+    if given["embedding"] or len(sizes) == 2:  # noqa: PLR2004
+        kind = "lookup table" if given["embedding"] else "dense weight"
+        for name in ("stride", "dilation", "groups"):
+            if str(given[name]) != "1":
+                raise TargetError(
+                    f"--{name} is for a convolution, and {sizes} is a {kind}",
+                    hint="a convolution's shape ends in its kernel's, such as 128,64,3,3",
+                )
 
 
 def _per_axis(text: str, name: str) -> int | tuple[int, ...]:

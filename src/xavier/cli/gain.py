@@ -11,7 +11,7 @@ import click
 from xavier.cli._options import format_option
 
 
-@click.command(name="gain")
+@click.command(name="gain", short_help="Print the gain of an activation.")
 @click.argument("names", metavar="NAME...", nargs=-1, required=True)
 @format_option("terminal", "json")
 def command(names: tuple[str, ...], form: str) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from xavier._errors import PlanError, TargetError
+from xavier._errors import PlanError, TargetError, printable
 from xavier.cli._options import (
     force_option,
     format_option,
@@ -21,12 +21,22 @@ if TYPE_CHECKING:
     from xavier._types.plan import Plan
 
 
-@click.command(name="init")
+@click.command(name="init", short_help="Draw the weights of a model into a file.")
 @model_options
 @recipe_option
 @click.option("--plan", "plan_file", metavar="FILE.toml", help="Carry out a saved plan instead.")
-@click.option("--only", metavar="GLOB", multiple=True, help="Draw only the weights so named.")
-@click.option("--scope", default="", metavar="NAME", help="Prefix every name in the stream.")
+@click.option(
+    "--only",
+    metavar="GLOB",
+    multiple=True,
+    help="Draw only the weights so named; repeat it for several.",
+)
+@click.option(
+    "--scope",
+    default="",
+    metavar="NAME",
+    help="Put this before every name, so that a second model draws other numbers.",
+)
 @meta_option
 @click.option("--out", metavar="FILE.safetensors", help="Write the weights here.")
 @save_plan_option
@@ -40,7 +50,7 @@ def command(recipe: str | None, plan_file: str | None, form: str, **given: Any) 
     """
     from xavier.cli import _files, _terminal
 
-    if recipe and plan_file:
+    if recipe is not None and plan_file is not None:
         raise TargetError("--recipe and --plan were both given, expected one of them")
     saved = _read_plan(plan_file)
     with ExitStack() as stack:
@@ -55,7 +65,7 @@ def command(recipe: str | None, plan_file: str | None, form: str, **given: Any) 
         )
         model, drawn = _drawn(recipe, saved, given)
         if toml is not None:
-            toml.write_text(drawn.to_toml(), encoding="utf-8")
+            _files.write_text(toml, drawn.to_toml(), option="--save-plan")
         if out is not None:
             _save(model, drawn, out)
     if form == "json":
@@ -85,18 +95,21 @@ def _drawn(recipe: str | None, saved: Plan | None, given: dict[str, Any]) -> tup
     from xavier.cli import _example, _target, _terminal
 
     kwargs, seed = _target.parse_kwargs(given["kwargs"]), given["seed"]
-    model = _target.build(given["target"], kwargs, meta=given["meta"], seed=seed)
-    example, _ = _example.example_for(
-        model, inputs=given["inputs"], batch=given["batch"], seed=seed
-    )
+    with _terminal.aside():
+        model = _target.build(given["target"], kwargs, meta=given["meta"], seed=seed)
+        example, _ = _example.example_for(
+            model, inputs=given["inputs"], batch=given["batch"], seed=seed
+        )
+    if recipe == "lsuv":
+        _example.require_example(example, command="the recipe lsuv")
     try:
-        with _terminal.drawing() as progress:
+        with _terminal.aside(), _terminal.drawing() as progress:
             drawn = xavier.init_(
                 model,
                 example,
                 seed=seed,
                 scope=given["scope"],
-                recipe=recipe or "auto",
+                recipe="auto" if recipe is None else recipe,
                 plan=saved,
                 only=given["only"] or None,
                 progress=progress,
@@ -122,4 +135,4 @@ def _save(model: Any, drawn: Plan, path: Any) -> None:
 
 def _summary(drawn: Plan, out: str | None) -> str:
     said = f"drew {len(drawn)} regions with seed {drawn.seed}"
-    return f"{said} into {out}" if out else f"{said}; nothing was written: add --out"
+    return f"{said} into {printable(out)}" if out else f"{said}; nothing was written: add --out"

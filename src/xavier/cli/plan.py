@@ -16,7 +16,7 @@ from xavier.cli._options import (
 )
 
 
-@click.command(name="plan")
+@click.command(name="plan", short_help="Print the law of every weight of a model.")
 @model_options
 @recipe_option
 @meta_option
@@ -35,22 +35,18 @@ def command(recipe: str | None, explain: str | None, form: str, **given: Any) ->
 
     saved, force = given["save_plan"], given["force"]
     with _files.appearing(saved, option="--save-plan", force=force, suffix=".toml") as file:
-        model = _target.build(
-            given["target"],
-            _target.parse_kwargs(given["kwargs"]),
-            meta=given["meta"],
-            seed=given["seed"],
-        )
-        example, _ = _example.example_for(
-            model, inputs=given["inputs"], batch=given["batch"], seed=given["seed"]
-        )
-        with _terminal.busy("tracing"):
-            made = xavier.plan(model, example, recipe=recipe or "auto")
-        said = made.explain(explain) if explain else None
+        kwargs, seed = _target.parse_kwargs(given["kwargs"]), given["seed"]
+        with _terminal.aside(), _terminal.busy("tracing"):
+            model = _target.build(given["target"], kwargs, meta=given["meta"], seed=seed)
+            example, _ = _example.example_for(
+                model, inputs=given["inputs"], batch=given["batch"], seed=seed
+            )
+            made = xavier.plan(model, example, recipe="auto" if recipe is None else recipe)
+        said = None if explain is None else made.explain(explain)
         if file is not None:
-            file.write_text(made.to_toml(), encoding="utf-8")
+            _files.write_text(file, made.to_toml(), option="--save-plan")
     if said is not None:
-        click.echo(said)
+        click.echo(_terminal.paragraph(said))
     elif form == "terminal":
         from xavier.report import render_plan
 

@@ -20,8 +20,8 @@ def each(sizes: Sizes, rank: int) -> tuple[int, ...]:
     """Return one size for each axis; one number stands for all of them."""
     given = whole(sizes)
     if len(given) not in (1, rank):
-        expected = f"expected 1 or {rank}, as the kernel has"
-        raise ShapeError(f"{given} has {len(given)} numbers, {expected}")
+        expected = "expected 1" if rank == 1 else f"expected 1 or {rank}"
+        raise ShapeError(f"{given} has {len(given)} numbers, {expected}, as the kernel has")
     return given * rank if len(given) == 1 else given
 
 

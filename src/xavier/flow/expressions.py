@@ -28,6 +28,7 @@ class Root:
             `probability`, `sum`, `product`, `constant`, `parameter`, `joined`, `opaque`.
         op: Index of the weighted op that it is an output of, or a slice of one; else None.
         recurrent: Whether it is part of a state that comes back.
+        parts: What it was made of, for the way back.
     """
 
     mean: float
@@ -35,11 +36,26 @@ class Root:
     kind: str
     op: int | None = None
     recurrent: bool = False
+    parts: tuple[Part, ...] = ()
 
     @property
     def variance(self) -> float:
         """The variance of the elements."""
         return max(self.second - self.mean**2, 0.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """What a root was made of.
+
+    Attributes:
+        expression: A function of earlier roots.
+        share: What the second moment of a gradient is multiplied by on its way from the root to
+            the expression.
+    """
+
+    expression: Expression
+    share: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,6 +210,7 @@ def is_scale_free(expression: Expression) -> bool:
 
 __all__ = [
     "Expression",
+    "Part",
     "Root",
     "constant",
     "is_scale_free",

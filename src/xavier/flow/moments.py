@@ -6,8 +6,8 @@ what second moment comes out: the planner chooses a law there, a prediction uses
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -15,68 +15,49 @@ from xavier._errors import ActivationError
 from xavier._types.flow import Flow, Op, OpKind, Origin, Value
 from xavier.flow.expressions import (
     Expression,
+    Part,
     Root,
     constant,
     is_scale_free,
     of_root,
     without_averages,
 )
+from xavier.flow.feeds import Feed, feed_of
 from xavier.flow.structure import Structure
-from xavier.theory.activations import recognize
-from xavier.theory.quadrature import powers, powers2
 
 _MAX_DEPTH = 60
 _EPSILON = 5e-3
 _HELD = ("parameter", "constant")  # kinds of roots that are no part of the signal
+_SIGNAL = (Origin.INPUT, Origin.COMPUTED)
 _LEAST_DECAY = 1e-9  # of a recurrence's second moment at each step
-_NAMES = {
-    "input": "identity",
-    "contraction": "identity",
-    "lookup": "lookup",
-    "normalization": "normalization",
-    "attention": "attention",
-    "sum": "sum",
-    "product": "product",
-    "joined": "joined",
-    "mixture": "mixture",
-    "probability": "softmax",
-}
 
 
 @dataclass(frozen=True)
-class Feed:
-    """What a weight multiplies.
+class Passed:
+    """What weights make of second moments.
 
     Attributes:
-        name: The function whose output it is, or what made it: `identity`, `tanh`, …
-        forward: E[x**2].
-        backward: E[(dx/dh)**2] over the pre-activations h behind it.
-        ops: The weighted ops whose outputs those pre-activations are.
-        function: x as a function of one root, where it is one.
-        variance: That root's variance.
-        pooled: Whether x is pooled, and counts as the pool's input.
-        recurrent: Whether x is a state that comes back, which counts as 1.
+        second: Of what comes out.
+        back: What a gradient's is multiplied by from the output to the input.
     """
 
-    name: str
-    forward: float
-    backward: float
-    ops: tuple[int, ...] = ()
-    function: Callable[[np.ndarray], np.ndarray] | None = None
-    variance: float = 1.0
-    pooled: bool = False
-    recurrent: bool = False
+    second: float
+    back: float
 
 
 class Propagation:
     """One pass over a flow.
+
+    Attributes:
+        roots: Every root, in the order in which they were made.
+        notes: What the theory cannot follow.
 
     Args:
         flow: What to pass over.
         structure: Its structure.
         planned: What parameters that enter elementwise ops will hold: mean, second moment.
         on_weights: Called for each weighted op with its index and feed (None for a lookup);
-            returns the second moment of what comes out.
+            returns what the weights make of a second moment.
     """
 
     def __init__(
@@ -85,11 +66,12 @@ class Propagation:
         structure: Structure,
         *,
         planned: Mapping[str, tuple[float, float]],
-        on_weights: Callable[[int, Feed | None], float],
+        on_weights: Callable[[int, Feed | None], Passed],
     ) -> None:
         self.flow = flow
         self.structure = structure
         self.notes: dict[str, None] = {}
+        self.roots: list[Root] = []
         self._planned = planned
         self._on_weights = on_weights
         self._of: dict[int, Expression] = {}
@@ -124,9 +106,28 @@ class Propagation:
             return 0.0, 1.0
         return mean, second
 
+    def _root(
+        self,
+        kind: str,
+        mean: float,
+        second: float,
+        *,
+        op: int | None = None,
+        recurrent: bool = False,
+        parts: Iterable[tuple[Expression, float]] = (),
+    ) -> Expression:
+        """Return a new root as an expression; recurrent if what it was made of is."""
+        made_of = tuple(Part(expression, share) for expression, share in parts)
+        recurrent = recurrent or any(
+            root.recurrent for part in made_of for root in part.expression.all_roots
+        )
+        root = Root(mean, second, kind, op, recurrent, made_of)
+        self.roots.append(root)
+        return of_root(root)
+
     def _source(self, value: Value) -> Expression:
         if value.origin is Origin.INPUT:
-            return of_root(Root(0.0, 1.0, "input"))
+            return self._root("input", 0.0, 1.0)
         mean, second = value.mean, value.second
         kind = "constant"
         if value.origin is Origin.PARAMETER:
@@ -134,7 +135,7 @@ class Propagation:
             kind = "parameter"
         if mean != mean or second - mean * mean <= 1e-12 * max(second, 1e-30):  # noqa: PLR0124
             return constant(mean)
-        return of_root(Root(mean, second, kind))
+        return self._root(kind, mean, second)
 
     def _step(self, at: int, op: Op) -> Expression:
         if op.weights:
@@ -148,27 +149,64 @@ class Propagation:
             case OpKind.MEAN:
                 return self._averaged(op, arguments[0])
             case OpKind.POOL:
-                return arguments[0]
+                return self._pooled(op, arguments[0])
             case OpKind.NORMALIZE:
-                scale = op.attributes.get("scale")
-                second = self._planned.get(scale, (1.0, 1.0))[1] if scale else 1.0
-                second = 1.0 if second != second else second  # noqa: PLR0124 - nan: unknown
-                return of_root(Root(0.0, second, "normalization"))
+                return self._normalized(op, arguments[0])
             case OpKind.SOFTMAX:
-                return of_root(Root(0.0, 1.0, "probability"))
+                return self._root("probability", 0.0, 1.0)
             case OpKind.ATTENTION:
                 return self._collapsed(arguments[2], "attention")
             case OpKind.CONTRACT:
                 return self._product(op, arguments)
             case _:
-                return of_root(Root(0.0, 1.0, "opaque"))
+                return self._root("opaque", 0.0, 1.0)
 
     def _weighted(self, at: int, op: Op) -> Expression:
         feed = self.feed(op.inputs) if op.kind is OpKind.CONTRACT and op.inputs else None
-        second = self._on_weights(at, feed)
+        passed = self._on_weights(at, feed)
         recurrent = at in self.structure.recurrent or at in self.structure.recurrent_sums
-        kind = "contraction" if op.kind is OpKind.CONTRACT else "lookup"
-        return of_root(Root(0.0, second, kind, at, recurrent))
+        root = Root(
+            mean=0.0,
+            second=passed.second,
+            kind="contraction" if op.kind is OpKind.CONTRACT else "lookup",
+            op=at,
+            recurrent=recurrent,
+            parts=tuple(
+                Part(self.expression(each), passed.back * self._reached(op, each))
+                for each in op.inputs
+            ),
+        )
+        self.roots.append(root)
+        return of_root(root)
+
+    def _reached(self, op: Op, source: int) -> float:
+        """Return how many of the products of an interior element one has on average.
+
+        A convolution without padding loses some at the borders; with a stride, its count is
+        that of one period.
+        """
+        if "stride" not in op.attributes:
+            return 1.0
+        made, given = (self.flow.values[each].shape[2:] for each in (op.output, source))
+        return float(op.attributes["stride"] * np.prod(made) / (np.prod(given) or 1.0))
+
+    def _normalized(self, op: Op, argument: Expression) -> Expression:
+        scale = op.attributes.get("scale")
+        second = self._planned.get(scale, (1.0, 1.0))[1] if scale else 1.0
+        second = 1.0 if second != second else second  # noqa: PLR0124 - nan: unknown
+        mean, power = self._moments(argument)
+        variance = max(power - mean * mean, 0.0) or 1.0
+        return self._root("normalization", 0.0, second, parts=[(argument, second / variance)])
+
+    def _pooled(self, op: Op, argument: Expression) -> Expression:
+        """Return a pool's input, as which its output counts; an average shares the gradient out."""
+        ratio = self._ratio(op.inputs[0], op.output)
+        return self._copied(argument, op.output, ratio**2 if "avg" in op.name else ratio)
+
+    def _ratio(self, source: int, made: int) -> float:
+        """Return how many elements of a value there are for each of its source's."""
+        sizes = [float(np.prod(self.flow.values[each].shape)) for each in (made, source)]
+        return sizes[0] / (sizes[1] or 1.0)
 
     # Elementwise
 
@@ -177,8 +215,8 @@ class Propagation:
             return self._scanned(*self.structure.scans[op.output])
         arguments = [self._neutral(op, each) for each in arguments]
         if op.function is None:
-            return of_root(Root(0.0, 1.0, "opaque"))
-        arguments = self._tamed(op, arguments)
+            return self._root("opaque", 0.0, 1.0)
+        arguments = self._spread(op, self._tamed(op, arguments))
         roots = tuple(dict.fromkeys(root for each in arguments for root in each.roots))
         if not roots and not any(each.averages for each in arguments):
             with np.errstate(all="ignore"):
@@ -201,14 +239,23 @@ class Propagation:
         if len(roots) > 2 or depth > _MAX_DEPTH:  # noqa: PLR2004
             arguments = [self._collapsed(each, "sum") if each.roots else each for each in arguments]
             if len(live) > 2:  # noqa: PLR2004
-                return of_root(self._joined_root(live, "sum"))
+                return self._mixed(live)
             depth = 1
         out = Expression(function=op.function, arguments=tuple(arguments), depth=depth)
         if out.averages and self._normalizes(out):
             mean, second = out.moments
             if abs(second - 1) < _EPSILON:  # the norm's own epsilon, whatever its size
                 second = 1.0
-            return of_root(Root(mean, second, "normalization"))
+            return self._root("normalization", mean, second, parts=[(out, 1.0)])
+        return out
+
+    def _spread(self, op: Op, arguments: list[Expression]) -> list[Expression]:
+        """Return arguments of which those that are repeated along an axis get all the gradients."""
+        out: list[Expression] = []
+        for value, each in zip(op.inputs, arguments, strict=True):
+            ratio = self._ratio(value, op.output)
+            repeated = ratio > 1 and each.roots and self.flow.values[value].origin in _SIGNAL
+            out.append(self._copied(each, op.output, ratio) if repeated else each)
         return out
 
     def _tamed(self, op: Op, arguments: list[Expression]) -> list[Expression]:
@@ -238,10 +285,11 @@ class Propagation:
                 "a recurrence does not forget, so its state grows with the sequence; it counts"
                 " as after one step"
             )
-            return of_root(Root(mean, second, "sum"))
+            return self._root("sum", mean, second, parts=[(self.expression(added), 1.0)])
         settled = mean / (1 - keeps)
         power = (second + 2 * mean * keeps * settled) / (1 - keeps_second)
-        return of_root(Root(settled, power, "sum"))
+        share = 1 / (1 - keeps_second)  # a step's addend is seen by all that follow
+        return self._root("sum", settled, power, parts=[(self.expression(added), share)])
 
     def _neutral(self, op: Op, argument: Expression) -> Expression:
         """Put what does nothing in the place of a parameter whose values are unknown."""
@@ -261,20 +309,21 @@ class Propagation:
         """Add what is independent: means add, and variances with the squares of their weights."""
         function = op.function
         if function is None:
-            return of_root(Root(0.0, 1.0, "opaque"))
+            return self._root("opaque", 0.0, 1.0)
         moments = [self._moments(each) for each in arguments]
         means = [mean for mean, _ in moments]
         mean = float(function(*(np.float64(each) for each in means)))
-        variance = 0.0
+        variance, parts = 0.0, list[tuple[Expression, float]]()
         for at, (own, second) in enumerate(moments):
             shifted = [each + (1.0 if place == at else 0.0) for place, each in enumerate(means)]
             weight = float(function(*(np.float64(each) for each in shifted))) - mean
             variance += weight**2 * max(second - own**2, 0.0)
+            parts.append((arguments[at], weight**2))
         roots = [root for each in arguments for root in each.all_roots]
-        recurrent = any(root.recurrent for root in roots)
         looked_up = all(root.kind in ("lookup", *_HELD) for root in roots)
         kind = "lookup" if looked_up else "sum"
-        return of_root(Root(mean, variance + mean**2, kind, self._summed(op, roots), recurrent))
+        summed = self._summed(op, roots)
+        return self._root(kind, mean, variance + mean**2, op=summed, parts=parts)
 
     def _summed(self, op: Op, roots: list[Root]) -> int | None:
         """Return the op that a sum counts as an output of: its only one, or one of a shared sum."""
@@ -285,34 +334,33 @@ class Propagation:
         return shared[0] if shared and op.output not in self.structure.streams else None
 
     def _multiplied(self, live: list[Expression]) -> Expression:
-        mean = second = 1.0
-        for each in live:
-            own, power = self._moments(each)
-            mean, second = mean * own, second * power
-        recurrent = any(root.recurrent for each in live for root in each.all_roots)
-        return of_root(Root(mean, second, "product", None, recurrent))
+        moments = [self._moments(each) for each in live]
+        mean, second = (float(np.prod(each)) for each in zip(*moments, strict=True))
+        parts = [
+            (each, second / power if power else 0.0)
+            for each, (_, power) in zip(live, moments, strict=True)
+        ]
+        return self._root("product", mean, second, parts=parts)
 
     def _collapsed(self, expression: Expression, kind: str) -> Expression:
         if expression.root is not None and expression.root.kind == kind:
             return expression
         mean, second = self._moments(expression)
-        recurrent = any(root.recurrent for root in expression.all_roots)
-        return of_root(Root(mean, second, kind, None, recurrent))
+        return self._root(kind, mean, second, parts=[(expression, 1.0)])
 
-    def _joined_root(self, live: list[Expression], kind: str) -> Root:
-        moments = [self._moments(each) for each in live]
-        recurrent = any(root.recurrent for each in live for root in each.all_roots)
-        count = len(moments)
-        mean = sum(each[0] for each in moments) / count
-        return Root(mean, sum(each[1] for each in moments) / count, kind, None, recurrent)
+    def _mixed(self, live: list[Expression]) -> Expression:
+        """Return what stands for a function of too many roots: their mean power."""
+        mean, second = np.mean([self._moments(each) for each in live], axis=0).tolist()
+        return self._root("sum", mean, second, parts=[(each, 1.0) for each in live])
 
     # Moves, averages, products
 
     def _moved(self, op: Op, arguments: list[Expression]) -> Expression:
         if len(arguments) == 1:
-            if not op.attributes.get("selects"):
+            ratio = self._ratio(op.inputs[0], op.output)
+            if ratio == 1 and not op.attributes.get("selects"):
                 return arguments[0]
-            return self._copied(arguments[0], op.output)
+            return self._copied(arguments[0], op.output, ratio)
         if not arguments:
             return constant(0.0)
         sizes = [float(np.prod(self.flow.values[each].shape)) for each in op.inputs]
@@ -321,24 +369,30 @@ class Propagation:
         pairs = list(zip(sizes, moments, strict=True))
         mean = sum(size * each[0] for size, each in pairs) / total
         second = sum(size * each[1] for size, each in pairs) / total
-        recurrent = any(root.recurrent for each in arguments for root in each.all_roots)
-        return of_root(Root(mean, second, "joined", None, recurrent))
+        return self._root("joined", mean, second, parts=[(each, 1.0) for each in arguments])
 
-    def _copied(self, expression: Expression, tag: int) -> Expression:
-        """Return the same function of fresh roots: other elements of the same tensors."""
+    def _copied(self, expression: Expression, tag: int, share: float) -> Expression:
+        """Return the same function of fresh roots: other elements of the same tensors.
+
+        Args:
+            expression: The function.
+            tag: The value that they are elements of.
+            share: How many of these elements there are for each of the tensors'.
+        """
         if expression.root is not None:
             root = expression.root
             if root.kind == "probability":
                 return expression
-            copy = self._copies.setdefault(
-                (root, tag), Root(root.mean, root.second, root.kind, root.op, root.recurrent)
-            )
-            return of_root(copy)
+            if (root, tag) not in self._copies:
+                copy = replace(root, parts=(Part(expression, share),))
+                self._copies[root, tag] = copy
+                self.roots.append(copy)
+            return of_root(self._copies[root, tag])
         if expression.constant is not None:
             return expression
         return Expression(
             function=expression.function,
-            arguments=tuple(self._copied(each, tag) for each in expression.arguments),
+            arguments=tuple(self._copied(each, tag, share) for each in expression.arguments),
             statistic=expression.statistic,
             count=expression.count,
             depth=expression.depth,
@@ -358,15 +412,20 @@ class Propagation:
     def _product(self, op: Op, arguments: list[Expression]) -> Expression:
         """Contract two activations: a mixture if one is a softmax's output, else scores."""
         if len(arguments) < 2:  # noqa: PLR2004
-            return of_root(Root(0.0, 1.0, "opaque"))
+            return self._root("opaque", 0.0, 1.0)
         left, right = arguments[-2:]
         for weights, mixed in ((left, right), (right, left)):
             if _is_probability(weights):
                 return self._collapsed(mixed, "attention")
         contracted = float(op.attributes.get("contracted", 1.0))
-        second = contracted * self._moments(left)[1] * self._moments(right)[1]
-        recurrent = any(root.recurrent for each in arguments for root in each.all_roots)
-        return of_root(Root(0.0, second, "product", None, recurrent))
+        seconds = [self._moments(each)[1] for each in (left, right)]
+        # A factor's element enters as many products as the other factor has of those.
+        entered = [
+            contracted * self._ratio(value, op.output) * other
+            for value, other in zip(op.inputs[-2:], seconds[::-1], strict=True)
+        ]
+        parts = list(zip((left, right), entered, strict=True))
+        return self._root("product", 0.0, contracted * seconds[0] * seconds[1], parts=parts)
 
     # What a weight reads
 
@@ -382,32 +441,7 @@ class Propagation:
         if not expression.roots:
             value = expression.moments[1]
             return Feed("constant", value, 0.0)
-        return self._feed_of(expression, pooled=expression is not whole)
-
-    def _feed_of(self, expression: Expression, *, pooled: bool) -> Feed:
-        roots = expression.roots
-        ops = tuple(dict.fromkeys(root.op for root in roots if root.op is not None))
-        if expression.root is not None:
-            name = _NAMES.get(expression.root.kind, expression.root.kind)
-            if expression.root.kind == "sum" and expression.root.op is not None:
-                name = "identity"
-            return Feed(name, expression.root.second, 1.0, ops, None, 1.0, pooled)
-        if len(roots) == 1:
-            root = roots[0]
-            function = lambda z: expression.evaluate({root: z})  # noqa: E731
-            found = powers(function, variance=root.variance, mean=root.mean)
-            name = recognize(function) or "custom"
-            if name == "identity":
-                name = _NAMES.get(root.kind, root.kind)
-            return Feed(name, found.forward, found.backward, ops, function, root.variance, pooled)
-        first, second = roots
-        found2 = powers2(
-            lambda a, b: expression.evaluate({first: a, second: b}),
-            variances=(first.variance, second.variance),
-            means=(first.mean, second.mean),
-        )
-        backward = sum(found2.backward) / len(found2.backward)
-        return Feed("gated product", found2.forward, backward, ops, None, 1.0, pooled)
+        return feed_of(expression, pooled=expression is not whole)
 
 
 def _is_identity(function: Callable[..., np.ndarray], arguments: list[Expression]) -> bool:

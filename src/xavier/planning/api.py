@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import fnmatch
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from xavier._errors import PlanError
-from xavier._types.plan import Assignment, Kept, Plan
+from xavier._errors import PlanError, WriteError, a
+from xavier._types.plan import Plan
+from xavier.bits import Key
 from xavier.planning.backend import backend_of
 from xavier.planning.drafting import draft
 from xavier.planning.overrides import apply_overrides
 from xavier.planning.recipes import Recipe, resolve
+from xavier.planning.selection import Only, select
 
-Only = str | Iterable[str]
+Progress = Callable[[int, int], None]
 
 
 def plan(
@@ -58,7 +59,7 @@ def plan(
         >>> [each.fed_by for each in drawn["2.weight"]]
         ['relu']
     """
-    chosen = resolve(recipe)
+    chosen = _resolved(recipe)
     backend = backend_of(model)
     flow = backend.untraced(model) if example is None else backend.trace(model, example)
     drawn = draft(flow, chosen, overwrite_zeros=overwrite_zeros)
@@ -74,10 +75,10 @@ def init_(  # noqa: PLR0913 - the public contract
     scope: str = "",
     recipe: str | Recipe = "auto",
     plan: Plan | None = None,
-    only: Only | Callable[[str], bool] | None = None,
+    only: Only | None = None,
     overrides: Mapping[Any, Any] | None = None,
     overwrite_zeros: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Plan:
     """Draw a model's weights in place, each from the law that the plan gives it.
 
@@ -92,8 +93,8 @@ def init_(  # noqa: PLR0913 - the public contract
         scope: A prefix of every name, for two networks of one shape.
         recipe: As for `plan`; ignored if `plan` is given.
         plan: A plan to carry out, such as one read from a file.
-        only: Draw these weights alone: names, globs, or a predicate on names; the rest are
-            left as they are.
+        only: Draw these weights alone: names, globs as in `overrides`, or a predicate on
+            names; the rest are left as they are.
         overrides: As for `plan`.
         overwrite_zeros: As for `plan`.
         progress: Called with (elements drawn, elements in all) as the drawing goes on.
@@ -104,56 +105,81 @@ def init_(  # noqa: PLR0913 - the public contract
     Raises:
         TraceError: If the model raises on the example.
         PlanError: If the plan does not fit the model; nothing has been touched then.
-        WriteError: If drawing was interrupted; calling again with the same plan and seed
-            completes it to the same bits.
+        DtypeError: If a weight's dtype cannot be drawn; likewise.
+        StreamError: If the seed or the scope is none; likewise.
+        WriteError: If a weight cannot be written to; likewise. Or if drawing was interrupted:
+            calling again with the same plan and seed, which are in the error's `plan`,
+            completes it to the same bits. What was on the meta device is there again.
     """
+    _require_usable(plan, progress)
     backend = backend_of(model)
-    data_dependent = plan is None and resolve(recipe).name == "lsuv"
+    data_dependent = plan is None and _resolved(recipe).name == "lsuv"
     if data_dependent and example is None:
         raise PlanError("the recipe lsuv needs an example input", hint="pass example=")
-    made = plan or _make_plan(
-        model, example, recipe=recipe, overrides=overrides, overwrite_zeros=overwrite_zeros
-    )
-    made = _only(made, only)
-    if seed is None:
-        seed = made.seed if made.seed is not None else backend.default_seed()
-    made = replace(made, seed=seed, scope=scope or made.scope)
-    backend.check_fits(model, made)
-    backend.require_agreement(model, made)
-    values = backend.owner_values(model, made)
-    backend.materialize(model, values)
-    backend.write(model, made, seed=seed, scope=made.scope, progress=progress)
-    if data_dependent:
-        made = backend.rescale(model, example, made)
-        backend.write(model, made, seed=seed, scope=made.scope, progress=progress)
-    return made
+    made = plan
+    if made is None:
+        made = _make_plan(
+            model, example, recipe=recipe, overrides=overrides, overwrite_zeros=overwrite_zeros
+        )
+    made = select(made, only)
+    chosen, advance = made.seed if seed is None else seed, None
+    if chosen is None:
+        # The generator advances when all is done: what is interrupted has this seed again.
+        chosen, advance = backend.next_seed()
+    key = Key(chosen, scope or made.scope)
+    made = replace(made, seed=key.seed, scope=key.name)
+    drawn = _carried_out(model, made, example if data_dependent else None, progress)
+    if advance is not None:
+        advance()
+    return drawn
 
 
 _make_plan = plan  # `init_` has an argument of the same name
 
 
-def _only(plan: Plan, only: Only | Callable[[str], bool] | None) -> Plan:
-    if only is None:
-        return plan
-    wanted = _matcher(only)
-    drawn = tuple(each for each in plan.assignments if wanted(each.name))
-    if not drawn:
+def _carried_out(model: Any, plan: Plan, example: Any, progress: Progress | None) -> Plan:
+    """Draw a plan, and with an example rescale it; on an error nothing is left half-made."""
+    backend = backend_of(model)
+    backend.check_fits(model, plan)
+    backend.require_agreement(model, plan)
+    values = backend.owner_values(model, plan)
+    to_meta = backend.materialize(model, values)
+    try:
+        if example is None:
+            _draw(model, plan, progress)
+            return plan
+        with backend.all_or_nothing(model, plan):
+            _draw(model, plan, progress)
+            rescaled = backend.rescale(model, example, plan)
+            _draw(model, rescaled, progress)
+        return rescaled
+    except BaseException as error:
+        if to_meta is not None:
+            to_meta()
+        if not isinstance(error, WriteError):
+            raise
+        cause = error.__cause__
+        if example is not None:
+            told = f"{error.message}; the weights are as they were"
+            raise WriteError(told, hint=f"call again with seed={plan.seed}") from cause
+        back = "" if to_meta is None else "; what was on the meta device is there again"
+        raise WriteError(error.message + back, hint=error.hint, plan=plan) from cause
+
+
+def _draw(model: Any, plan: Plan, progress: Progress | None) -> None:
+    backend_of(model).write(model, plan, seed=plan.seed, scope=plan.scope, progress=progress)
+
+
+def _require_usable(plan: object, progress: object) -> None:
+    if plan is not None and not isinstance(plan, Plan):
         raise PlanError(
-            f"only={only!r} matches no weight of the plan",
-            hint=f"names look like {', '.join(each.name for each in plan.assignments[:3])}",
+            f"plan is {a(type(plan).__name__)}, expected a xavier.Plan",
+            hint="read one from a file with xavier.Plan.from_toml(text)",
         )
-    left: dict[str, Assignment] = {
-        each.name: each for each in plan.assignments if not wanted(each.name)
-    }
-    kept = tuple(
-        Kept(each.name, each.shape, "parameter", "left as it is: not among `only`")
-        for each in left.values()
-    )
-    return replace(plan, assignments=drawn, kept=(*plan.kept, *kept))
+    if progress is not None and not callable(progress):
+        raise PlanError(f"progress is {progress!r}, expected a function of two counts")
 
 
-def _matcher(only: Only | Callable[[str], bool]) -> Callable[[str], bool]:
-    if callable(only):
-        return only
-    patterns = [only] if isinstance(only, str) else list(only)
-    return lambda name: any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+def _resolved(recipe: Any) -> Recipe:
+    is_one = hasattr(recipe, "name") and callable(getattr(recipe, "choose", None))
+    return resolve(recipe if is_one else str(recipe))

@@ -7,7 +7,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
-from xavier._errors import PlanError
+from xavier._errors import PlanError, a
 
 
 def backend_of(model: Any) -> ModuleType:
@@ -22,4 +22,4 @@ def backend_of(model: Any) -> ModuleType:
     hint = "pass a torch.nn.Module"
     if isinstance(model, type) or callable(model):
         hint += "; this looks like a factory: call it"
-    raise PlanError(f"a {type(model).__name__} is no model that xavier can plan", hint=hint)
+    raise PlanError(f"{a(type(model).__name__)} is no model that xavier can plan", hint=hint)

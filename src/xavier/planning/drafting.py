@@ -12,7 +12,7 @@ from xavier import fans
 from xavier._types.flow import Flow, Parameter, WeightUse
 from xavier._types.laws import Constant
 from xavier._types.plan import Assignment, Kept, Plan, Region, Role
-from xavier.flow.moments import Feed
+from xavier.flow.feeds import Feed
 from xavier.planning.constraints import SETTLED
 from xavier.planning.parameters import planned_moments, treat
 from xavier.planning.planner import Decision, Planner

@@ -129,7 +129,9 @@ def compile_overrides(spec: Spec | None) -> tuple[Override, ...]:
         return ()
     if isinstance(spec, str | Override):
         raise PlanError(f"overrides is {spec!r}, expected a mapping or a list of pairs")
-    items: Iterable[Any] = spec.items() if isinstance(spec, Mapping) else spec
+    items: Any = spec.items() if isinstance(spec, Mapping) else spec
+    if not isinstance(items, Iterable):
+        raise PlanError(f"overrides is {spec!r}, expected a mapping or a list of pairs")
     return tuple(_compiled(item) for item in items)
 
 

@@ -22,6 +22,7 @@ from xavier.planning.override_matching import (
     find,
     glob,
 )
+from xavier.planning.selection import whole_shape
 
 __all__ = ["KEEP", "Override", "apply_overrides", "compile_overrides", "find"]
 
@@ -167,11 +168,7 @@ def _kept_whole(rows: Iterable[tuple[Assignment, Override | None]]) -> dict[str,
 
 
 def _kept(rows: tuple[Assignment, ...], override: Override) -> Kept:
-    shape = list(rows[0].shape)
-    axis = rows[0].region.axis
-    if axis is not None:
-        shape[axis] = sum(row.shape[axis] for row in rows)
-    return Kept(rows[0].name, tuple(shape), "parameter", f"by the override {override.label}")
+    return Kept(rows[0].name, whole_shape(rows), "parameter", f"by the override {override.label}")
 
 
 def _require_matches(

@@ -16,7 +16,8 @@ from xavier._errors import ActivationError
 from xavier._types.flow import Flow, Op, OpKind
 from xavier._types.laws import Law
 from xavier._types.plan import Role
-from xavier.flow.moments import Feed, Propagation
+from xavier.flow.feeds import Feed
+from xavier.flow.moments import Passed, Propagation
 from xavier.flow.structure import Graph, Structure, structure
 from xavier.planning.constraints import constrained
 from xavier.planning.recipes import Recipe
@@ -108,12 +109,12 @@ class Planner:
         propagation.run()
         self.notes = tuple(propagation.notes)
 
-    def _on_weights(self, at: int, feed: Feed | None) -> float:
+    def _on_weights(self, at: int, feed: Feed | None) -> Passed:
         op = self.flow.ops[at]
         if feed is None:
             feed = Feed("lookup", 1.0, 1.0)
         self._feeds[at] = feed
-        total = size = 0.0
+        total = size = back = 0.0
         for site in self._at.get(at, []):
             use = next(each.weights for each in site.uses if each.op == at)
             size += use.fan_out
@@ -126,9 +127,10 @@ class Planner:
             variance = laws.second_moment(law, site.shape) * use.scale**2
             power = use.fan_in * feed.forward if op.inputs else 1.0
             total += use.fan_out * variance * power
+            back += use.fan_out * variance
         second = total / size if size else self._unplanned(op, feed)
         self._seconds[at] = second
-        return second
+        return Passed(second, back if size else 1.0)
 
     @staticmethod
     def _unplanned(op: Op, feed: Feed) -> float:

@@ -5,25 +5,42 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from xavier import laws
 from xavier._types.flow import Flow, OpKind, WeightUse
 from xavier._types.plan import Assignment, Plan, Region
-from xavier.flow.moments import Feed, Propagation
+from xavier.flow.feeds import Feed
+from xavier.flow.gradients import gradients
+from xavier.flow.moments import Passed, Propagation
 from xavier.flow.structure import structure
 from xavier.planning.parameters import planned_moments
 
 
-def predict(flow: Flow, plan: Plan) -> dict[int, float]:
-    """Carry second moments through a flow under the laws of a plan.
+@dataclass(frozen=True, slots=True)
+class Predicted:
+    """What a plan predicts for one weighted op.
+
+    Attributes:
+        second: The second moment of what it computes, biases not counted.
+        gradient: That of the gradient there, for cotangents of unit second moment at every
+            output; None where the theory says nothing (see `xavier.flow.gradients`).
+    """
+
+    second: float
+    gradient: float | None
+
+
+def predict(flow: Flow, plan: Plan) -> dict[int, Predicted]:
+    """Carry second moments through a flow under the laws of a plan, forward and back.
 
     Args:
         flow: What the model computes.
         plan: Any plan for the model, whoever made it.
 
     Returns:
-        The second moment of what each weighted op computes, by the op's index; without those
-        whose weights are kept at values that are not known.
+        The predictions, by the op's index; without ops whose weights are kept at values that are
+        not known.
     """
     rows: Mapping[str, list[Assignment]] = defaultdict(list)
     for row in plan.assignments:
@@ -31,27 +48,30 @@ def predict(flow: Flow, plan: Plan) -> dict[int, float]:
     kept = {each.name: float(each.facts.get("second", math.nan)) for each in flow.parameters}
     found: dict[int, float] = {}
 
-    def on_weights(at: int, feed: Feed | None) -> float:
+    def on_weights(at: int, feed: Feed | None) -> Passed:
         op = flow.ops[at]
         contracts = op.kind is OpKind.CONTRACT
         power = feed.forward if feed is not None else 1.0
-        total = size = 0.0
+        total = size = back = 0.0
         for use in op.weights:
             held = rows.get(use.parameter)
             second = _second_moment(use, held) if held else kept[use.parameter]
             share = use.fan_out if contracts else 1.0
             total += share * second * use.scale**2 * (use.fan_in * power if contracts else 1.0)
             size += share
+            back += use.fan_out * second * use.scale**2
         if math.isnan(total):
-            return power
+            return Passed(power, 1.0)
         found[at] = total / size
-        return found[at]
+        return Passed(found[at], back)
 
     drawn = frozenset(rows)
-    Propagation(
+    propagation = Propagation(
         flow, structure(flow), planned=planned_moments(flow, drawn), on_weights=on_weights
-    ).run()
-    return found
+    )
+    propagation.run()
+    back = gradients(propagation)
+    return {at: Predicted(second, back.get(at)) for at, second in found.items()}
 
 
 def _second_moment(use: WeightUse, rows: Sequence[Assignment]) -> float:

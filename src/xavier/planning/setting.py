@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from xavier._types.laws import Law
-from xavier.flow.moments import Feed
+from xavier.flow.feeds import Feed
 from xavier.planning.sites import Site
 from xavier.rules import Facts, Rule
 

@@ -51,7 +51,7 @@ class Arrival:
 
 def arrivals(model: nn.Module, slots: Sequence[Slot]) -> Mapping[str, Arrival]:
     """Return what each parameter holds, by its canonical name."""
-    on_meta = [slot for slot in slots if slot.stored.device.type == "meta"]
+    on_meta = [slot for slot in slots if slot.stored.device.type == "meta" and not slot.lazy]
     watched = _watched(model, on_meta) if on_meta else {}
     # Not `owner.weight`, which would run a parametrization.
     weights = {id(slot.owner): slot for slot in slots if slot.attribute == "weight"}
@@ -66,9 +66,13 @@ def arrivals(model: nn.Module, slots: Sequence[Slot]) -> Mapping[str, Arrival]:
 def _of_values(slot: Slot, weight: Slot | None) -> Arrival:
     if is_dtensor(slot.stored):
         return _of_shards(slot, weight)
+    if slot.lazy or slot.stored.layout != torch.strided:
+        return Arrival()
     values = slot.stored.detach()
     if values.numel() == 0 or not (values.is_floating_point() or values.is_complex()):
         return Arrival()
+    if values.element_size() == 1:
+        values = values.float()  # eight bits have no comparisons of their own
     first = values.reshape(-1)[0]
     if values.numel() > _SMALL and slot.stored.dim() > 1:
         head = values.reshape(values.shape[0], -1)[0]
@@ -79,7 +83,8 @@ def _of_values(slot: Slot, weight: Slot | None) -> Arrival:
         return Arrival(value, value * value, value, _is_meant(slot, weight, value))
     if values.numel() > _SMALL:
         return Arrival()
-    largest = float(values.abs().max())
+    parts = torch.view_as_real(values.resolve_conj()) if values.is_complex() else values
+    largest = float(parts.abs().max())
     return replace(of_tensor(values), deliberate=largest > _default(slot, weight))
 
 

@@ -51,7 +51,7 @@ class BlockTracker:
         size = shape[axis]
         view = [1] * len(shape)
         view[axis] = size
-        tensor = torch.arange(size, dtype=torch.int32).view(view).expand(shape)
+        tensor = torch.arange(size, dtype=torch.int32, device="cpu").view(view).expand(shape)
         self._sizes[op] = size
         self._blocks[op] = []
         self._carried[value] = (Coordinates(op, tensor),)

@@ -83,7 +83,7 @@ class Call:
         """Return the operator as a function of float64 arrays, one for each tensor argument."""
         func, in_place = self.func, self.func._schema.is_mutable
         # The tensors themselves are not kept: only their places in the arguments.
-        hollow = torch.empty(0)
+        hollow = torch.empty(0, device="cpu")
         args, kwargs = tree_map_only(torch.Tensor, lambda _: hollow, (self.args, self.placeless))
 
         def call(*arrays: np.ndarray) -> np.ndarray:

@@ -130,6 +130,13 @@ def addend(call: Call) -> torch.Tensor | None:
     return call.args[0] if call.name in PRODUCTS and PRODUCTS[call.name][0] == 1 else None
 
 
+def steps(call: Call) -> dict[str, int]:
+    """Return the volume of a convolution's stride, one that is not transposed."""
+    if call.name != "convolution" or call.args[6]:
+        return {}
+    return {"stride": prod(call.args[3])}
+
+
 def _selects_rows(call: Call, by_input: Callable[[torch.Tensor], bool]) -> bool:
     """Tell whether an op takes rows of a table by indices that depend on the input."""
     first_only = (call.name == "index" and len(call.args[1]) == 1) or (

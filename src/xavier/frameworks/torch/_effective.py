@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch.nn.utils.parametrize import ParametrizationList
 
-from xavier._errors import PlanError, XavierError
+from xavier._errors import PlanError, XavierError, said
 from xavier._types.laws import Normal
 from xavier.bits import Key, draw
 from xavier.frameworks.torch._elements import write_assignment
@@ -92,7 +92,7 @@ def rebuilt(job: Job, *, seed: int, scope: str) -> Rebuilt | None:
     except Exception as error:
         raise PlanError(
             f"`{slot.name}` {slot.shape}: its parametrization {slot.parametrization} refused "
-            f"the drawn weight: {type(error).__name__}: {error}",
+            f"the drawn weight: {said(error)}",
             hint="draw it with another law, or keep it: overrides={'" + slot.name + "': 'keep'}",
         ) from error
 

@@ -71,9 +71,11 @@ def jobs(model: nn.Module, plan: Plan) -> tuple[Job, ...]:
         PlanError: As `check_fits`.
         DtypeError: As `check_fits`.
         WriteError: As `check_fits`.
+        StreamError: If a name is no valid Unicode text.
     """
     found = slots(model)
     by_name = {name: slot for slot in found for name in (*slot.aliases, slot.name)}
+    _require_same_model(model, plan, found)
     grouped: dict[str, list[Assignment]] = {}
     for each in plan.assignments:
         if each.name not in by_name:
@@ -82,13 +84,35 @@ def jobs(model: nn.Module, plan: Plan) -> tuple[Job, ...]:
     made = tuple(Job(by_name[name], tuple(group)) for name, group in grouped.items())
     for job in made:
         _check(job)
-    if plan.model_digest and plan.model_digest != structure_digest(model):
+    return made
+
+
+def _require_same_model(model: nn.Module, plan: Plan, found: Sequence[Slot]) -> None:
+    if not plan.model_digest or any(slot.lazy for slot in found):
+        return
+    digest = structure_digest(model)
+    if plan.model_digest != digest:
         raise PlanError(
-            f"the plan was made for another model: its structure is {plan.model_digest}, "
-            f"this model's is {structure_digest(model)}",
+            f"the plan was made for another model: {_difference(plan, found, digest)}",
             hint="plan this model: xavier.plan(model, example)",
         )
-    return made
+
+
+def _difference(plan: Plan, found: Sequence[Slot], digest: str) -> str:
+    """Return the first thing that a plan's model has and this one has not, or the reverse."""
+    here = {name: slot for slot in found for name in (slot.name, *slot.aliases)}
+    there = {each.name for each in plan.kept if each.kind == "parameter"}
+    there |= {name for each in plan.assignments for name in (each.name, *each.aliases)}
+    gone = [each for each in plan.names if each in there and each not in here]
+    if gone:
+        return f"this one has no `{gone[0]}`"
+    new = [f"`{slot.name}` {slot.shape}" for name, slot in here.items() if name not in there]
+    if new:
+        return f"that one has no {new[0]}"
+    for each in plan.assignments:
+        if each.region.axis is None and tuple(each.shape) != here[each.name].shape:
+            return f"`{each.name}` is {here[each.name].shape} here and {tuple(each.shape)} there"
+    return f"its structure is {plan.model_digest}, this model's is {digest}"
 
 
 def _unknown(name: str, known: Sequence[str]) -> PlanError:
@@ -100,6 +124,7 @@ def _unknown(name: str, known: Sequence[str]) -> PlanError:
 def _check(job: Job) -> None:
     slot = job.slot
     where = f"`{slot.name}` {slot.shape}"
+    Key(0, slot.name)
     if slot.lazy:
         told = f"`{slot.name}`: a lazy parameter has no shape yet"
         raise PlanError(told, hint="run the model once on an example, then draw")

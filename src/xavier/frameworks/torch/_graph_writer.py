@@ -14,7 +14,7 @@ from xavier._types.flow import Op, OpKind, Origin, Value, WeightUse
 from xavier._types.plan import Region
 from xavier.frameworks.torch._blocks import BlockTracker
 from xavier.frameworks.torch._calls import Call, Key, key_of, overlap
-from xavier.frameworks.torch._contractions import Reading, addend, reading_of, uses
+from xavier.frameworks.torch._contractions import Reading, addend, reading_of, steps, uses
 from xavier.frameworks.torch._op_kinds import PRODUCTS, kind_of, selects
 from xavier.frameworks.torch._shadows import Shadows, storage_of
 from xavier.frameworks.torch._weight_maps import Piece, ranges
@@ -171,6 +171,9 @@ class GraphWriter:
         elif signal:
             self._signal(call)
         else:
+            for each in call.mutated:
+                for name in self.weights.names(each):
+                    self.note(f"`{name}`: the model writes to it while it runs")
             self.weights.follow(call)
 
     def _contraction(self, call: Call, reading: Reading) -> None:
@@ -188,7 +191,7 @@ class GraphWriter:
             inputs,
             out,
             weights=tuple(_scaled(use, call) for use in found),
-            attributes={"batched": len(reading.batched)},
+            attributes={"batched": len(reading.batched), **steps(call)},
         )
         self._read(inputs)
         for at, piece in enumerate(pieces):

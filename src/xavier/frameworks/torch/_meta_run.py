@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import random
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 from torch.nn.modules import module as hooks
 from torch.nn.utils.parametrize import ParametrizationList
 from torch.overrides import TorchFunctionMode
 
+from xavier.frameworks.torch._restore import containers, process_state, quiet_about_hooks
 from xavier.frameworks.torch._shadows import Shadows, storage_of
 
 
@@ -53,28 +52,25 @@ class MetaParameters:
 
 @contextmanager
 def as_it_was(model: nn.Module) -> Iterator[None]:
-    """Put back every module's attributes, modes and hooks, and all RNG states, afterwards."""
-    kept = []
-    for each in model.modules():
-        state = dict(each.__dict__)
-        tables = {name: table.copy() for name, table in state.items() if isinstance(table, dict)}
-        kept.append((each, state, tables))
-    numpy_state = np.random.get_state()
-    python_state = random.getstate()
-    fast = torch.backends.mha.get_fastpath_enabled()
-    try:
-        with torch.random.fork_rng(devices=[]):
-            yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
-        random.setstate(python_state)
-        np.random.set_state(numpy_state)
-        for each, state, tables in kept:
-            each.__dict__.clear()
-            each.__dict__.update(state)
-            for name, table in tables.items():
-                state[name].clear()
-                state[name].update(table)
+    """Put back what the model's modules hold, their hooks and modes, and the process's state.
+
+    Their tensors are not guarded: a run on stand-ins writes to none of them. See
+    `xavier.frameworks.torch._restore.unchanged` for what belongs to the process.
+    """
+    seen: set[int] = set()
+    with ExitStack() as stack:
+        for undo in process_state():
+            stack.callback(undo)
+        fast = torch.backends.mha.get_fastpath_enabled()
+        stack.callback(torch.backends.mha.set_fastpath_enabled, fast)
+        for module in model.modules():
+            for undo in containers(module.__dict__, _pass, seen):
+                stack.callback(undo)
+        yield
+
+
+def _pass(_: torch.Tensor) -> None:
+    pass
 
 
 def swap_in(model: nn.Module, twins: MetaParameters, shadows: Shadows) -> None:
@@ -135,6 +131,7 @@ def following_modules(
         return None
 
     with ExitStack() as stackwise:
+        stackwise.enter_context(quiet_about_hooks())
         stackwise.callback(hooks.register_module_forward_pre_hook(enter).remove)
         stackwise.callback(hooks.register_module_forward_hook(leave).remove)
         yield

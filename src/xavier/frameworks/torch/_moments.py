@@ -146,7 +146,7 @@ def saturation(function: Callable[[torch.Tensor], torch.Tensor], at: torch.Tenso
     at = at[torch.isfinite(at)]
     if not len(at):
         return math.nan
-    grid = torch.linspace(-8, 8, 1025, dtype=at.dtype)
+    grid = torch.linspace(-8, 8, 1025, dtype=at.dtype, device=at.device)
     largest = float(slopes(function, grid).abs().nan_to_num(0.0).max())
     steep = slopes(function, at).abs()
     return float((steep < _SATURATED * max(largest, float(steep.max()))).double().mean())

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F  # noqa: N812
 
-from xavier._errors import TraceError, UnknownNameError
-from xavier.frameworks.torch._observe import tensors_in
+from xavier._errors import TraceError, UnknownNameError, a, said
+from xavier.frameworks.torch._example import tensors_in
 
 Loss = Callable[[Any, Any], Any] | str | None
 
@@ -34,12 +34,17 @@ def objective_of(loss: Loss, target: Any) -> Callable[[Any, Any], Any] | None:
     if loss is None or callable(loss):
         return loss
     named = {"cross_entropy": _cross_entropy, "mse": _mse}
-    if loss not in named:
-        raise UnknownNameError("loss", loss, named)
+    if not isinstance(loss, str) or loss not in named:
+        raise UnknownNameError("loss", str(loss), named)
     if target is None:
         raise TraceError(
             f"the loss {loss!r} compares the output with a target, and none was given",
             hint="pass target=, or no loss at all",
+        )
+    if not isinstance(target, torch.Tensor):
+        raise TraceError(
+            f"the target is {a(type(target).__name__)}, expected a tensor for the loss {loss!r}",
+            hint="pass a function of output and target for any other",
         )
     return named[loss]
 
@@ -62,7 +67,11 @@ def _cross_entropy(output: Any, target: torch.Tensor) -> torch.Tensor:
 
 
 def _mse(output: Any, target: torch.Tensor) -> torch.Tensor:
-    return F.mse_loss(_first(output), target)
+    first = _first(output)
+    if first.shape != target.shape:
+        shapes = f"{tuple(first.shape)} and the target {tuple(target.shape)}"
+        raise ValueError(f"the output has shape {shapes}, expected equal ones")
+    return F.mse_loss(first, target)
 
 
 def ends_of(
@@ -105,7 +114,7 @@ def _loss_value(objective: Callable[[Any, Any], Any], output: Any, target: Any) 
         value = objective(output, target)
     except Exception as error:
         raise TraceError(
-            f"the loss raised {type(error).__name__}: {error}",
+            f"the loss raised {said(error)}",
             hint="loss(output, target) gets the model's whole output",
         ) from error
     if not isinstance(value, torch.Tensor) or value.numel() != 1 or not value.requires_grad:

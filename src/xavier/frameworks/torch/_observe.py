@@ -8,7 +8,7 @@ sliced, cast, masked or parametrized weight is still known as a weight.
 from __future__ import annotations
 
 import types
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,6 +22,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakIdKeyDictionary
 
 from xavier.frameworks.torch import _moments
+from xavier.frameworks.torch._example import tensors_in
 from xavier.frameworks.torch._functions import (
     ACTIVATIONS,
     COMPOSITES,
@@ -34,6 +35,7 @@ from xavier.frameworks.torch._functions import (
     common,
 )
 from xavier.frameworks.torch._moments import Moments
+from xavier.frameworks.torch._restore import quiet_about_hooks
 
 
 @dataclass(slots=True)
@@ -110,7 +112,8 @@ class Observer(TorchFunctionMode):
         enter = _hooks.register_module_forward_pre_hook(lambda m, _: self._stack.append(m))
         leave = _hooks.register_module_forward_hook(leave_one, always_call=True)
         try:
-            yield
+            with quiet_about_hooks():
+                yield
         finally:
             enter.remove()
             leave.remove()
@@ -187,6 +190,9 @@ class Observer(TorchFunctionMode):
     def _record(self, name: str, weights: tuple[str, ...], output: torch.Tensor) -> None:
         if not (output.is_floating_point() or output.is_complex()) or not _readable(output):
             self.notes.append(f"{self._path()}: the output of {name} could not be read")
+            return
+        if not output.numel():
+            self.notes.append(f"{self._path()}: the output of {name} has no elements")
             return
         lookup = name in TABLES or name in SELECTIONS
         op = Op(
@@ -280,18 +286,3 @@ def _keep_gradient(op: Op, gradient: torch.Tensor) -> None:
 
 def _readable(tensor: torch.Tensor) -> bool:
     return not is_functorch_wrapped_tensor(tensor) and not tensor.is_meta
-
-
-def tensors_in(value: Any) -> Iterator[torch.Tensor]:
-    """Yield every tensor in nested sequences, mappings and dataclasses, in order."""
-    if isinstance(value, torch.Tensor):
-        yield value
-    elif isinstance(value, Mapping):
-        for item in value.values():
-            yield from tensors_in(item)
-    elif isinstance(value, (tuple, list)):
-        for item in value:
-            yield from tensors_in(item)
-    elif hasattr(type(value), "__dataclass_fields__"):
-        for name in type(value).__dataclass_fields__:
-            yield from tensors_in(getattr(value, name, None))

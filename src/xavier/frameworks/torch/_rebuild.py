@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn.utils.parametrize import type_before_parametrizations
 from torch.overrides import TorchFunctionMode
 
+from xavier._errors import said
 from xavier.frameworks.torch.names import canonical
 
 _LEAN: Final = 4096  # elements from which uninitialized memory is not taken
@@ -83,7 +84,7 @@ def build_again(
         except NotRebuilt as error:
             fault = error
         except Exception as error:
-            fault = NotRebuilt(f"{kind.__name__}(...) raised {type(error).__name__}: {error}")
+            fault = NotRebuilt(f"{kind.__name__}(...) raised {said(error)}")
     raise fault
 
 

@@ -17,6 +17,7 @@ from xavier.frameworks.torch._shadows import Shadows, storage_of
 _LIKE = ("zeros_like", "ones_like", "full_like", "empty_like", "rand_like", "randn_like")
 _NEW = ("new_zeros", "new_ones", "new_full", "new_empty", "new_empty_strided")
 _CHOOSES = ("topk", "sort", "argmax", "argmin", "argsort", "multinomial", "max", "min", "kthvalue")
+_MULTIPLIES = frozenset({"mm", "addmm", "bmm", "baddbmm", "mv", "addmv", "dot", "convolution"})
 _READS = ("_local_scalar_dense", "equal", "is_nonzero")
 
 
@@ -45,9 +46,10 @@ class Recorder(TorchDispatchMode):
         """Return a meta tensor's values; guesses, and a note of it, where they are unknown."""
         if self.shadows.known(tensor):
             return self.shadows.of(tensor)
-        where = self.graph.paths[-1]
+        where = self.graph.paths[-1] or "forward"
         self.graph.note(f"`{where}`: a branch or index depends on weights; it was guessed")
-        return self.shadows.guess(tensor)
+        with torch._C._DisableTorchDispatch():  # Python may ask while this mode is on
+            return self.shadows.guess(tensor)
 
     def __torch_dispatch__(
         self,
@@ -109,6 +111,7 @@ class Recorder(TorchDispatchMode):
         kwargs: Any,
         written: list[torch.Tensor],
     ) -> Any:
+        self._require_sound(base_name(func), args)
         for each in written:
             self.shadows.forget(each)
         if base_name(func) == "_grouped_mm":  # its meta kernel wants bfloat16
@@ -120,6 +123,19 @@ class Recorder(TorchDispatchMode):
         if base_name(func) in _CHOOSES and not written:
             out = self._choose(func, args, kwargs, out)
         return out
+
+    def _require_sound(self, name: str, args: Any) -> None:
+        """Refuse what real tensors would be refused for, where meta tensors are let through."""
+        if name in _MULTIPLIES and not any(map(torch.is_autocast_enabled, ("cpu", "cuda"))):
+            dtypes = {str(each.dtype).removeprefix("torch."): None for each in tensors_of(args)}
+            if len(dtypes) > 1:
+                raise RuntimeError(f"expected one dtype, but got {' and '.join(dtypes)}")
+        elif name == "embedding" and self.shadows.known(args[1]) and args[1].numel():
+            ids, rows = self.shadows.of(args[1]), args[0].shape[0]
+            low, high = int(ids.min()), int(ids.max())
+            if low < 0 or high >= rows:
+                odd = low if low < 0 else high
+                raise IndexError(f"index {odd} is out of range for a table of {rows} rows")
 
     def _run_guessed(
         self, func: torch._ops.OpOverload, args: Any, kwargs: Any, error: Exception

@@ -14,6 +14,7 @@ import copy
 import functools
 import random
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -58,7 +59,7 @@ def unchanged(model: nn.Module) -> Iterator[None]:
     """
     with ExitStack() as stack:
         # The last registered runs first: contents come back before the names that hold them.
-        for undo in _process_state():
+        for undo in process_state():
             stack.callback(undo)
         tensors = _Tensors()
         for undo in _module_state(model, tensors):
@@ -66,6 +67,14 @@ def unchanged(model: nn.Module) -> Iterator[None]:
         stack.callback(tensors.restore)
         with tensors:
             yield
+
+
+@contextmanager
+def quiet_about_hooks() -> Iterator[None]:
+    """Let no compiled module warn of the global hooks that watch it: they are ours."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "(?s).*when there are global hooks on modules")
+        yield
 
 
 class _Tensors(TorchDispatchMode):
@@ -141,7 +150,7 @@ def _module_state(model: nn.Module, tensors: _Tensors) -> Iterator[Callable[[], 
         if isinstance(module, torch.jit.ScriptModule):
             yield functools.partial(_set_training, module, module.training)
         else:
-            yield from _attributes(module.__dict__, tensors, seen)
+            yield from containers(module.__dict__, tensors.guard, seen)
     for buffer in model.buffers():
         tensors.guard(buffer, copy_now=True)
     for parameter in model.parameters():
@@ -177,19 +186,27 @@ def _restore_parameter(
         parameter.grad = grad
 
 
-def _attributes(value: Any, tensors: _Tensors, seen: set[int]) -> Iterator[Callable[[], Any]]:
-    """Yield what restores a plain container and, inside it, containers and generators."""
+def containers(
+    value: Any, guard: Callable[[torch.Tensor], Any], seen: set[int]
+) -> Iterator[Callable[[], Any]]:
+    """Yield what restores a plain container and, inside it, containers and generators.
+
+    Args:
+        value: The container.
+        guard: Is told of every tensor in it.
+        seen: The identities of containers that have been dealt with.
+    """
     if id(value) in seen:
         return
     if isinstance(value, torch.Tensor):
-        tensors.guard(value)
+        guard(value)
     elif isinstance(value, torch.Generator):
         yield functools.partial(value.set_state, value.get_state())
-    elif type(value) in _CONTAINERS:
+    elif type(value) in _CONTAINERS or isinstance(value, dict):
         seen.add(id(value))
         yield functools.partial(_refill, value, copy.copy(value))
         for child in value.values() if isinstance(value, dict) else value:
-            yield from _attributes(child, tensors, seen)
+            yield from containers(child, guard, seen)
 
 
 def _refill(container: Any, before: Any) -> None:
@@ -212,7 +229,7 @@ def _is(left: object, right: object) -> bool:
     return left is right
 
 
-def _process_state() -> Iterator[Callable[[], Any]]:
+def process_state() -> Iterator[Callable[[], Any]]:
     """Yield what puts back the generators, the global hooks and the framework's flags."""
     for name, value in vars(_module_globals).items():
         if name.startswith("_global_") and isinstance(value, dict):
@@ -236,6 +253,7 @@ def _write_if_changed(read: Callable[[], Any], write: Callable[[Any], Any], valu
 def _flags() -> Iterable[tuple[Callable[[], Any], Callable[[Any], Any]]]:
     yield torch.get_default_dtype, torch.set_default_dtype
     yield torch.is_grad_enabled, torch._C._set_grad_enabled
+    yield torch.get_num_threads, torch.set_num_threads
     yield torch.get_float32_matmul_precision, torch.set_float32_matmul_precision
     yield torch.is_autocast_cache_enabled, torch.set_autocast_cache_enabled
     yield torch.is_anomaly_enabled, torch.autograd.set_detect_anomaly

@@ -11,12 +11,17 @@ from typing import Any
 
 import torch
 
-from xavier._errors import TraceError
+from xavier._errors import TraceError, a
 
 
 def storage_of(tensor: torch.Tensor) -> int:
     """Return an identity of the tensor's storage, valid while the storage lives."""
     return tensor.untyped_storage()._cdata
+
+
+def _kind(tensor: torch.Tensor) -> str:
+    kind = tensor.dtype if tensor.layout == torch.strided else tensor.layout
+    return str(kind).removeprefix("torch.")
 
 
 class Shadows:
@@ -38,7 +43,7 @@ class Shadows:
             return tensor
         if tensor.layout != torch.strided or tensor.is_quantized:
             raise TraceError(
-                f"a tensor of layout {tensor.layout} and dtype {tensor.dtype} cannot be traced",
+                f"{a(_kind(tensor))} tensor cannot be traced",
                 hint="trace the dense, unquantized model",
             )
         tensor = tensor.detach()
@@ -80,8 +85,8 @@ class Shadows:
     def guess(self, tensor: torch.Tensor) -> torch.Tensor:
         """Return plausible values for an unknown tensor: normal, fair coins, or zeros."""
         if tensor.dtype == torch.bool:
-            return torch.randint(2, tensor.shape, generator=self._generator).bool()
+            return torch.randint(2, tensor.shape, generator=self._generator, device="cpu").bool()
         if tensor.is_floating_point():
-            values = torch.randn(tensor.shape, generator=self._generator)
+            values = torch.randn(tensor.shape, generator=self._generator, device="cpu")
             return values.to(tensor.dtype)
-        return torch.zeros(tensor.shape, dtype=tensor.dtype)
+        return torch.zeros(tensor.shape, dtype=tensor.dtype, device="cpu")

@@ -113,6 +113,10 @@ def _parts_of_parametrizations(model: nn.Module) -> set[int]:
 def _array(tensor: torch.Tensor) -> NDArray[Any]:
     tensor = tensor.detach()
     tensor = getattr(tensor, "_local_tensor", tensor)
+    if tensor.layout != torch.strided:
+        # What a sparse tensor stores: zeros that it does not store are no fault.
+        tensor = tensor.coalesce() if tensor.layout == torch.sparse_coo else tensor
+        tensor = tensor.values()
     if tensor.dtype not in (torch.float32, torch.float64):
         tensor = tensor.float()
     return np.asarray(tensor.cpu().numpy())

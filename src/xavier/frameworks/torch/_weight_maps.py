@@ -51,13 +51,15 @@ class WeightMap:
             return self.stand_in
         if self.stand_in.numel() > _EXPLICIT_LIMIT:
             raise LostAxesError
-        addresses = torch.full((), int(self.stand_in.storage_offset()), dtype=torch.int64)
+        addresses = torch.full(
+            (), int(self.stand_in.storage_offset()), dtype=torch.int64, device="cpu"
+        )
         for axis, (size, stride) in enumerate(
             zip(self.stand_in.shape, self.stand_in.stride(), strict=True)
         ):
             shape = [1] * self.stand_in.dim()
             shape[axis] = size
-            addresses = addresses + (torch.arange(size) * stride).view(shape)
+            addresses = addresses + (torch.arange(size, device="cpu") * stride).view(shape)
         return addresses.expand(self.stand_in.shape).contiguous()
 
     def moved(self, move: Callable[[torch.Tensor], torch.Tensor]) -> WeightMap:
@@ -115,6 +117,8 @@ class AddressSpace:
 
     def pieces(self, weights: WeightMap) -> list[Piece]:
         """Return, for each parameter in a tensor of weights, its coordinates along every axis."""
+        if weights.stand_in.numel() == 0:
+            return []
         if weights.stand_in.device.type == "meta":
             return [self._strided_piece(weights.stand_in)]
         return self._explicit_pieces(weights.stand_in.numpy())

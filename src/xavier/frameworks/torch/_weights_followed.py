@@ -79,8 +79,8 @@ class FollowedWeights:
 
     def follow(self, call: Call) -> None:
         """Take note of an op on weights alone."""
-        if not self.any(call.tensors):
-            return
+        if not self.any(call.tensors) or call.mutated:
+            return  # what is written in place lies where it lay
         try:
             maps = self._moved(call)
         except (LostAxesError, RuntimeError, TypeError):

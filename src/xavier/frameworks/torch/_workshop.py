@@ -16,6 +16,7 @@ from typing import Any, Final
 import torch
 from torch import nn
 
+from xavier._errors import said
 from xavier.frameworks.torch._effective import seed_of
 from xavier.frameworks.torch._mirror import Held, Mirror, seed_all, table_of
 from xavier.frameworks.torch._rebuild import NotRebuilt, build_again
@@ -195,7 +196,7 @@ class Workshop:
             try:
                 call()
             except Exception as error:
-                run.failed[module] = f"{what}() raised {type(error).__name__}: {error}"
+                run.failed[module] = f"{what}() raised {said(error)}"
         for name in contents:
             held = self._wanted[name]
             value: Any = table_of(mirror.of(held.module), held.table).get(held.key)

@@ -7,13 +7,14 @@ from xavier.frameworks.torch.lsuv import rescale
 from xavier.frameworks.torch.names import buffers, slots
 from xavier.frameworks.torch.owners import materialize, owner_values
 from xavier.frameworks.torch.trace import trace, untraced
-from xavier.frameworks.torch.write import check_fits, default_seed, write
+from xavier.frameworks.torch.write import all_or_nothing, check_fits, next_seed, write
 
 __all__ = [
+    "all_or_nothing",
     "buffers",
     "check_fits",
-    "default_seed",
     "materialize",
+    "next_seed",
     "owner_values",
     "require_agreement",
     "rescale",

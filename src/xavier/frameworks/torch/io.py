@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+import pickle
+import warnings
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from xavier._errors import MissingFrameworkError, TargetError, WriteError
+from xavier._errors import MissingFrameworkError, TargetError, WriteError, a, said
 
 _READERS = (".npz", ".safetensors", ".pt")
 
@@ -48,14 +51,18 @@ def random_input(
         TargetError: If there is not the memory for it.
     """
     generator = torch.Generator().manual_seed(seed)
+    if high is not None and high > torch.iinfo(getattr(torch, dtype)).max:
+        raise TargetError(f"an {dtype} has no {high:,} values", hint="give a smaller number")
     try:
         if dtype == "bool":
-            return torch.rand(shape, generator=generator) < 0.5  # noqa: PLR2004
-        if high is not None:
+            made = torch.rand(shape, generator=generator, device="cpu") < 0.5  # noqa: PLR2004
+        elif high is not None:
             kind = getattr(torch, dtype)
-            return torch.randint(high, shape, generator=generator, dtype=kind)
-        return torch.randn(shape, generator=generator).to(getattr(torch, dtype))
-    except (RuntimeError, MemoryError):
+            made = torch.randint(high, shape, generator=generator, dtype=kind, device="cpu")
+        else:
+            made = torch.randn(shape, generator=generator, device="cpu").to(getattr(torch, dtype))
+        return made.to(torch.get_default_device())
+    except (RuntimeError, MemoryError, TypeError, ValueError):
         told = f"an input of shape {shape} cannot be made: {math.prod(shape):,} elements"
         raise TargetError(
             told, hint="give a smaller one; a plan depends on no batch size"
@@ -79,7 +86,8 @@ def load_batch(path: Path) -> Any:
     """
     if path.suffix not in _READERS:
         known = ", ".join(_READERS)
-        raise TargetError(f"--batch {path}: cannot read {path.suffix!r}", hint=f"known: {known}")
+        ends = f"files that end in {path.suffix}" if path.suffix else "a file without a suffix"
+        raise TargetError(f"--batch {path}: cannot read {ends}", hint=f"known: {known}")
     if not path.is_file():
         raise TargetError(f"--batch {path}: there is no such file", hint="is the path right?")
     reader = {".npz": _read_npz, ".safetensors": _read_safetensors, ".pt": _read_pt}[path.suffix]
@@ -113,25 +121,44 @@ def save_weights(model: nn.Module, path: Path, *, metadata: Mapping[str, str]) -
     try:
         save_model(model, str(path), metadata=dict(metadata))
     except Exception as error:
-        told = f"the weights could not be written: {type(error).__name__}: {error}"
-        raise WriteError(told, hint="is there room on the disk?") from error
+        told = f"the weights could not be written: {said(error)}"
+        full = isinstance(error, OSError) or "No space" in str(error)
+        hint = "is there room on the disk?" if full else "does safetensors know their dtypes?"
+        raise WriteError(told, hint=hint) from error
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
     """Load weights that `save_weights` wrote into a model, all of them or none.
+
+    Args:
+        model: The model.
+        path: The file.
 
     Raises:
         TargetError: If the file is no safetensors file, or does not fit the model.
         MissingFrameworkError: If `safetensors` is not installed.
     """
     try:
+        from safetensors import safe_open  # noqa: PLC0415 - optional
         from safetensors.torch import load_model  # noqa: PLC0415 - optional
     except ImportError:
         raise MissingFrameworkError("safetensors", extra="torch") from None
+    if not path.is_file():
+        raise TargetError(f"--weights {path}: there is no such file", hint="is the path right?")
     try:
+        with safe_open(str(path), "pt") as file:
+            given = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 - no mapping
+    except Exception as error:
+        told = f"--weights {path} cannot be read: {said(error)}"
+        raise TargetError(told, hint="is it a safetensors file, and whole?") from error
+    held = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    try:
+        for name, shape in given.items():
+            if held.get(name, shape) != shape:
+                raise ValueError(f"`{name}` is {held[name]} here and {shape} there")
         load_model(model, str(path), strict=True)
     except Exception as error:
-        told = f"--weights {path} does not fit: {type(error).__name__}: {error}"
+        told = f"--weights {path} does not fit the model: {' '.join(str(error).split())}"
         raise TargetError(told, hint="was it written for this model?") from error
 
 
@@ -141,26 +168,41 @@ def _example(found: Any, path: Path) -> Any:
     if isinstance(found, list | tuple) and found and all(map(torch.is_tensor, found)):
         return tuple(found)
     if isinstance(found, dict) and found and all(map(torch.is_tensor, found.values())):
+        if not all(isinstance(name, str) for name in found):
+            odd = next(name for name in found if not isinstance(name, str))
+            told = f"--batch {path} has a tensor under {odd!r}, expected names of arguments"
+            raise TargetError(told, hint="save a tuple for positional arguments")
         ordered = [f"arr_{place}" for place in range(len(found))]
         if sorted(found) == sorted(ordered):
             found = tuple(found[name] for name in ordered)
             return found[0] if len(found) == 1 else found
         return next(iter(found.values())) if len(found) == 1 else found
-    held = "nothing" if not found else f"a {type(found).__name__}"
-    raise TargetError(f"--batch {path} holds {held}, expected tensors")
+    held = "nothing" if not found else a(type(found).__name__)
+    raise TargetError(
+        f"--batch {path} holds {held}, expected tensors",
+        hint="a tensor, a tuple of tensors, or a dict of tensors by argument name",
+    )
 
 
 def _read_npz(path: Path) -> dict[str, torch.Tensor]:
     hint = "save it with numpy.savez, numbers only"
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file:
+            archive = np.load(file, allow_pickle=False)
+            if isinstance(archive, np.ndarray):
+                raise ValueError("it is a single array, no archive of them")
             arrays = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise TargetError(f"--batch {path} cannot be read: {error}", hint=hint) from error
     try:
-        return {name: torch.from_numpy(array) for name, array in arrays.items()}
+        return {name: torch.from_numpy(_native(array)) for name, array in arrays.items()}
     except TypeError as error:
         raise TargetError(f"--batch {path}: {error}", hint=hint) from error
+
+
+def _native(array: np.ndarray) -> np.ndarray:
+    """Return an array in this machine's byte order, which PyTorch wants."""
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
 def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
@@ -172,14 +214,18 @@ def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:
-        raise TargetError(f"--batch {path} cannot be read: {error}") from error
+        told = f"--batch {path} cannot be read: {error}"
+        raise TargetError(told, hint="is it a safetensors file, and whole?") from error
 
 
 def _read_pt(path: Path) -> Any:
+    hint = "only tensors, tuples and dicts of them are read; nothing in it is executed"
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        told = f"--batch {path} is refused: it holds more than tensors, or is damaged"
+        raise TargetError(told, hint=hint) from error
     except Exception as error:
-        raise TargetError(
-            f"--batch {path} cannot be read: {type(error).__name__}",
-            hint="only tensors, tuples and dicts of them are read; nothing in it is executed",
-        ) from error
+        told = f"--batch {path} cannot be read: {type(error).__name__}"
+        raise TargetError(told, hint=hint) from error

@@ -20,13 +20,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
 from xavier import laws
+from xavier._errors import TraceError
 from xavier._types.flow import OpKind
 from xavier._types.plan import Assignment, Plan, Role
 from xavier.frameworks.torch._calls import tensors_of
+from xavier.frameworks.torch._example import arguments, copied, describe, hint_for
 from xavier.frameworks.torch._op_kinds import kind_of
 from xavier.frameworks.torch._restore import unchanged
 from xavier.frameworks.torch._shadows import storage_of
-from xavier.frameworks.torch.measure import call
 from xavier.frameworks.torch.names import slots
 
 
@@ -39,6 +40,7 @@ class _Rescaler(TorchDispatchMode):
     def __init__(self, weights: dict[str, torch.Tensor]) -> None:
         super().__init__()
         self.factors: dict[str, float] = {}
+        self.unscaled: dict[str, float] = {}
         self._stored = weights
         self._names = {storage_of(each): name for name, each in weights.items()}
         self._alive: list[torch.Tensor] = []
@@ -58,6 +60,7 @@ class _Rescaler(TorchDispatchMode):
                 continue
             size = float(out.double().std(correction=0))
             if not 0 < size < float("inf"):
+                self.unscaled[name] = size
                 continue
             self.factors[name] = 1 / size
             self._stored[name].mul_(1 / size)
@@ -87,6 +90,9 @@ def rescale(model: nn.Module, example: Any, plan: Plan) -> Plan:
 
     Returns:
         The plan with every law's standard deviation rescaled; to be drawn with the same seed.
+
+    Raises:
+        TraceError: If the model raises on the example.
     """
     tables = (Role.EMBEDDING, Role.TIED)  # looked up before they are contracted, if at all
     drawn = {
@@ -102,19 +108,34 @@ def rescale(model: nn.Module, example: Any, plan: Plan) -> Plan:
     rescaler = _Rescaler(weights)
     with unchanged(model), torch.no_grad():
         model.eval()
-        with rescaler:
-            call(model, example)
-    rows = (_rescaled(each, rescaler.factors) for each in plan.assignments)
-    return replace(plan, assignments=tuple(rows))
+        args, kwargs = arguments(copied(example))
+        try:
+            with rescaler:
+                model(*args, **kwargs)
+        except Exception as error:
+            raise TraceError(
+                f"the model raised {type(error).__name__} on {describe(example)}: "
+                + " ".join(str(error).split()),
+                hint=hint_for(error, example),
+            ) from error
+    rows = tuple(_rescaled(each, rescaler) for each in plan.assignments)
+    notes = (
+        f"{name}: not rescaled, since its output on the example has standard deviation {size:.4g}"
+        for name, size in rescaler.unscaled.items()
+        if name not in rescaler.factors
+    )
+    return replace(plan, assignments=rows, notes=(*plan.notes, *notes))
 
 
-def _rescaled(row: Assignment, factors: dict[str, float]) -> Assignment:
+def _rescaled(row: Assignment, rescaler: _Rescaler) -> Assignment:
     if math.isnan(row.fan_in) or row.role is Role.EMBEDDING:
         return row
-    factor = factors.get(row.name)
+    factor = rescaler.factors.get(row.name)
     if factor is None:
-        told = "it was not rescaled: it is looked up first, computed from other tensors, or not met"
-        return replace(row, reason=f"{row.reason}; {told}")
+        why = "it is looked up first, computed from other tensors, or not met"
+        if row.name in rescaler.unscaled:
+            why = "its output on the example has no spread"
+        return replace(row, reason=f"{row.reason}; it was not rescaled: {why}")
     told = f"times {factor:.6g}, so that its output on the example has unit variance"
     return replace(
         row,

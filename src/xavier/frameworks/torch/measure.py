@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,11 +11,12 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from xavier._errors import TraceError
-from xavier._types.signal import OpSignal, Signal, WeightSignal
+from xavier._errors import TraceError, said
+from xavier._types.signal import NONFINITE_EXAMPLE, OpSignal, Signal, WeightSignal
 from xavier.frameworks.torch import _moments
+from xavier.frameworks.torch._example import arguments, copied, describe, hint_for, tensors_in
 from xavier.frameworks.torch._objective import Loss, ends_of, objective_of
-from xavier.frameworks.torch._observe import Observer, Op, Scene, tensors_in
+from xavier.frameworks.torch._observe import Observer, Op, Scene
 from xavier.frameworks.torch._restore import unchanged
 from xavier.frameworks.torch.jacobian import singular_means
 from xavier.frameworks.torch.names import canonical
@@ -57,7 +58,8 @@ def measure(
 
     Raises:
         TraceError: If the model or the loss raises, nothing in the output can be
-            differentiated, or parameters are on the meta device or lazy.
+            differentiated, the example has no elements, or there are no parameters or some
+            that take no gradient: on the meta device, lazy, sparse, or inference tensors.
         UnknownNameError: If `loss` is a string that names no loss.
 
     Example:
@@ -66,45 +68,68 @@ def measure(
         >>> [(op.op, op.weights) for op in signal.ops]
         [('linear', ('weight', 'bias'))]
     """
-    _require_real(model)
+    _require_measurable(model, example)
     objective = objective_of(loss, target)
-    example = _copied(example, {})
+    example = copied(example)
     observer = Observer(_scene(model, example, jacobian=jacobian))
     leaves = _leaves(model)
     with unchanged(model), torch.inference_mode(mode=False), torch.enable_grad():
         for _, parameter in leaves:
             parameter.requires_grad_()
         with _errors(model, example), observer.modules(), observer, _eager():
-            output = call(model, example)
+            args, kwargs = arguments(example)
+            output = model(*args, **kwargs)
+        _require_seen(observer.ops, leaves)
         ends, cotangents = ends_of(output, target, objective, seed=seed)
         gradients = _gradients(ends, cotangents, leaves)
         weights = tuple(_weight_signals(leaves, gradients, observer.ops))
-    notes = (*observer.notes, *_unseen(observer.ops, leaves))
+        notes = (
+            *observer.notes,
+            *_unseen(observer.ops, leaves),
+            *_of_example(example, observer.ops),
+        )
     return Signal(ops=tuple(map(_op_signal, observer.ops)), weights=weights, notes=notes)
 
 
-def call(model: nn.Module, example: Any) -> Any:
-    """Call the model with an example: a tensor, a tuple or list, or a mapping."""
-    if isinstance(example, Mapping):
-        return model(**example)
-    if isinstance(example, (tuple, list)):
-        return model(*example)
-    return model(example)
-
-
-def _require_real(model: nn.Module) -> None:
+def _require_measurable(model: nn.Module, example: Any) -> None:
     for name, tensor in model.named_parameters():
-        if is_lazy(tensor):
-            raise TraceError(
-                f"`{canonical(name)}`: the parameter is lazy and has no shape yet",
-                hint="run the model once on an example before it is measured",
-            )
-        if tensor.is_meta:
-            raise TraceError(
-                f"`{canonical(name)}` {tuple(tensor.shape)}: the parameter is on the meta "
-                "device and has no values",
-                hint="draw the model first: xavier.init_(model, example)",
-            )
+        for holds, what, hint in _UNMEASURABLE:
+            if holds(tensor):
+                shape = "" if is_lazy(tensor) else f" {tuple(tensor.shape)}"
+                told = f"`{canonical(name)}`{shape}: the parameter {what}"
+                raise TraceError(told, hint=hint)
+    if not any(_is_measured(parameter) for parameter in model.parameters()):
+        raise TraceError(
+            "the model has no floating-point parameter, so there is nothing to check",
+            hint="are its weights quantized, or held outside of parameters?",
+        )
+    data = list(tensors_in(example))
+    if data and not any(tensor.numel() for tensor in data):
+        raise TraceError(f"the example has no elements: {describe(example)}")
+
+
+_UNMEASURABLE: tuple[tuple[Callable[[torch.Tensor], bool], str, str], ...] = (
+    (
+        is_lazy,
+        "is lazy and has no shape yet",
+        "run the model once on an example before it is measured",
+    ),
+    (
+        lambda tensor: tensor.is_meta,
+        "is on the meta device and has no values",
+        "draw the model first: xavier.init_(model, example)",
+    ),
+    (
+        lambda tensor: tensor.layout != torch.strided,
+        "is sparse, expected a dense one",
+        "measure the model with dense parameters",
+    ),
+    (
+        lambda tensor: tensor.is_inference(),
+        "is an inference tensor, which takes no gradient",
+        "build the model outside torch.inference_mode()",
+    ),
+)
 
 
 def _leaves(model: nn.Module) -> list[tuple[str, nn.Parameter]]:
@@ -112,8 +137,12 @@ def _leaves(model: nn.Module) -> list[tuple[str, nn.Parameter]]:
     return [
         (canonical(name), parameter)
         for name, parameter in model.named_parameters()
-        if (parameter.is_floating_point() or parameter.is_complex()) and parameter.is_leaf
+        if _is_measured(parameter) and parameter.is_leaf
     ]
+
+
+def _is_measured(parameter: torch.Tensor) -> bool:
+    return parameter.is_floating_point() or parameter.is_complex()
 
 
 def _scene(model: nn.Module, example: Any, *, jacobian: bool) -> Scene:
@@ -128,21 +157,6 @@ def _scene(model: nn.Module, example: Any, *, jacobian: bool) -> Scene:
     )
 
 
-def _copied(value: Any, memo: dict[int, torch.Tensor]) -> Any:
-    """Return the example with each tensor copied once, so that no forward can write to it."""
-    if isinstance(value, torch.Tensor):
-        if id(value) not in memo:
-            with torch.inference_mode(mode=False):
-                memo[id(value)] = value.detach().clone()
-        return memo[id(value)]
-    if isinstance(value, Mapping):
-        return {key: _copied(item, memo) for key, item in value.items()}
-    if isinstance(value, (tuple, list)):
-        items = [_copied(item, memo) for item in value]
-        return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
-    return value
-
-
 @contextmanager
 def _eager() -> Iterator[None]:
     """Run compiled parts eagerly; only where the compiler was loaded by the user."""
@@ -153,31 +167,15 @@ def _eager() -> Iterator[None]:
         yield
 
 
-_HINTS = (
-    ("shapes cannot be multiplied", "does the example have the shape that the model takes?"),
-    ("size mismatch", "does the example have the shape that the model takes?"),
-    ("expected input", "does the example have the shape that the model takes?"),
-    ("indices", "should the example hold integers, such as token ids?"),
-    ("dtype", "does the example have the dtype of the model's parameters?"),
-    ("scalar type", "does the example have the dtype of the model's parameters?"),
-    ("index out of range", "is an id in the example larger than the model's table?"),
-    ("argument", "pass a tuple for positional, or a mapping for keyword arguments"),
-    ("device", "are the example and the model on the same device?"),
-)
-
-
 @contextmanager
 def _errors(model: nn.Module, example: Any) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        shapes = ", ".join(f"{tuple(t.shape)} {t.dtype}" for t in tensors_in(example))
-        text = str(error) or "no message"
-        hint = next((h for mark, h in _HINTS if mark in text.lower()), None)
         raise TraceError(
             f"{type(model).__name__} raised {type(error).__name__} on the example "
-            f"({shapes or 'no tensors'}): {text}",
-            hint=hint or "does the model run on this example by itself?",
+            f"({describe(example)}): {' '.join(str(error).split()) or 'no message'}",
+            hint=hint_for(error, example),
         ) from error
 
 
@@ -194,7 +192,7 @@ def _gradients(
         found = torch.autograd.grad(ends, parameters, cotangents, allow_unused=True)
     except Exception as error:
         raise TraceError(
-            f"the backward pass raised {type(error).__name__}: {error}",
+            f"the backward pass raised {said(error)}",
             hint="does loss.backward() run on this model?",
         ) from error
     by_identity = {id(p): gradient for p, gradient in zip(parameters, found, strict=True)}
@@ -249,6 +247,23 @@ def _op_signal(op: Op) -> OpSignal:
         jacobian_mean=mean,
         jacobian_rms=rms,
     )
+
+
+def _require_seen(ops: list[Op], leaves: list[tuple[str, nn.Parameter]]) -> None:
+    matrices = [name for name, parameter in leaves if parameter.ndim > 1 and parameter.numel()]
+    if matrices and not ops:
+        raise TraceError(
+            f"no op was seen to contract `{matrices[0]}` or any other weight with the data",
+            hint="scripted modules and functions under vmap cannot be looked into",
+        )
+
+
+def _of_example(example: Any, ops: list[Op]) -> Iterator[str]:
+    """Say so if what is not finite came from outside."""
+    if any(op.output.nonfinite for op in ops):
+        data = (each for each in tensors_in(example) if each.layout == torch.strided)
+        if not all(bool(each.isfinite().all()) for each in data):
+            yield NONFINITE_EXAMPLE
 
 
 def _unseen(ops: list[Op], leaves: list[tuple[str, nn.Parameter]]) -> Iterator[str]:

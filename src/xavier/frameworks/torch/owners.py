@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 
 import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from xavier._errors import PlanError
+from xavier._errors import PlanError, WriteError, said
 from xavier._types.plan import Plan
 from xavier.frameworks.torch._effective import is_rebuilt, tensors_of
 from xavier.frameworks.torch._fit import jobs
@@ -124,7 +124,7 @@ def materialize(
     values: Mapping[str, torch.Tensor],
     *,
     device: torch.device | str = "cpu",
-) -> None:
+) -> Callable[[], None] | None:
     """Give memory to the meta tensors of a model, in place.
 
     Shared storages stay shared, strides stay as they are, and each weight is allocated once.
@@ -137,6 +137,13 @@ def materialize(
         values: What tensors are to hold, by canonical name, as `owner_values` gives them. The
             others are left uninitialized.
         device: Where they are to be.
+
+    Returns:
+        What puts the meta tensors back, for when the drawing does not come to its end: what
+        it did not reach would hold whatever lay in memory. None if there are none.
+
+    Raises:
+        WriteError: If there is not the memory.
     """
     with torch.inference_mode(mode=False), torch.no_grad():
         twins = Twins(device)
@@ -149,14 +156,36 @@ def materialize(
         for held in held_tensors(model):
             if held.tensor.device.type == "meta" and not is_lazy(held.tensor):
                 places.setdefault(id(held.tensor), []).append(held)
+        if not places:
+            return None
         real: dict[int, torch.Tensor] = {}
-        for key, held in places.items():
-            real[key] = _real(held[0].tensor, twins, contents.get(key))
-        for key, held in places.items():
-            _exchange(held, real[key])
-        for module in {held.module for group in places.values() for held in group}:
-            if isinstance(module, nn.RNNBase):
+        try:
+            for key, held in places.items():
+                real[key] = _real(held[0].tensor, twins, contents.get(key))
+        except (RuntimeError, MemoryError) as error:
+            size = sum(held[0].tensor.nbytes for held in places.values())
+            raise WriteError(
+                f"the model's {size:,} bytes could not be allocated: {said(error)}",
+                hint="is there the memory for it?",
+            ) from error
+        undo = [_exchange(held, real[key]) for key, held in places.items()]
+        recurrent = {
+            held.module
+            for group in places.values()
+            for held in group
+            if isinstance(held.module, nn.RNNBase)
+        }
+        for module in recurrent:
+            module._init_flat_weights()
+
+    def put_back() -> None:
+        with torch.inference_mode(mode=False), torch.no_grad():
+            for each in undo:
+                each()
+            for module in recurrent:
                 module._init_flat_weights()
+
+    return put_back
 
 
 def _real(tensor: torch.Tensor, twins: Twins, content: torch.Tensor | None) -> torch.Tensor:
@@ -172,10 +201,24 @@ def _real(tensor: torch.Tensor, twins: Twins, content: torch.Tensor | None) -> t
     return twin
 
 
-def _exchange(places: list[Held], real: torch.Tensor) -> None:
+def _exchange(places: list[Held], real: torch.Tensor) -> Callable[[], None]:
+    """Put a real tensor in the place of a meta one; return what puts the meta one back."""
     tensor = places[0].tensor
     try:
         torch.utils.swap_tensors(tensor, real)
     except RuntimeError:
-        for held in places:
-            table_of(held.module, held.table)[held.key] = real
+        _replace(places, real)
+        return lambda: _replace(places, tensor)
+
+    def put_back() -> None:
+        try:
+            torch.utils.swap_tensors(tensor, real)
+        except RuntimeError:
+            _replace(places, real)
+
+    return put_back
+
+
+def _replace(places: list[Held], tensor: torch.Tensor) -> None:
+    for held in places:
+        table_of(held.module, held.table)[held.key] = tensor

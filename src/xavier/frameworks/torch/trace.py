@@ -8,18 +8,19 @@ on data; `torch.fx` and `torch.export` fail on ordinary control flow.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import nn
 from torch.utils._pytree import tree_map
 
-from xavier._errors import TraceError
+from xavier._errors import PlanError, XavierError
 from xavier._types.flow import Flow, Op, Origin, Parameter, Value
 from xavier.frameworks.torch._arrival import Arrival, arrivals, of_tensor
+from xavier.frameworks.torch._example import arguments, tensors_in
 from xavier.frameworks.torch._meta_run import (
     MetaParameters,
     RealReads,
@@ -31,10 +32,9 @@ from xavier.frameworks.torch._meta_run import (
 from xavier.frameworks.torch._module_facts import fed_by_order, is_layer_weight, module_facts
 from xavier.frameworks.torch._parametrizations import effective_weights
 from xavier.frameworks.torch._recorder import Recorder
+from xavier.frameworks.torch._untraceable import failed, initialized_copy, notes, require_traceable
 from xavier.frameworks.torch.names import Slot, buffers, canonical, slots, structure_digest
 from xavier.frameworks.torch.owners import kept_values
-
-_OLD_STYLE = ("weight_norm_hook", "spectral_norm_hook")
 
 
 def trace(model: nn.Module, example: Any) -> Flow:
@@ -46,16 +46,22 @@ def trace(model: nn.Module, example: Any) -> Flow:
             dict of keyword arguments.
 
     Returns:
-        The flow. Float inputs count as standardized.
+        The flow. Float inputs count as standardized. A model with lazy parameters is copied,
+        and the copy run once on the example, for their shapes.
 
     Raises:
         TraceError: If the model raises, or holds what cannot be followed.
     """
+    require_traceable(model)
+    lazy = [slot.name for slot in slots(model) if slot.lazy]
+    if lazy:
+        model = initialized_copy(model, example)
     found = slots(model)
     arrived = arrivals(model, found)
     recorder = Recorder()
     graph = recorder.graph
-    with as_it_was(model):
+    # In inference mode no operator would be seen on its way.
+    with as_it_was(model), torch.inference_mode(mode=False):
         outputs = _run(model, example, found, recorder)
     ops = graph.finish(outputs)
     arrived = _completed(model, arrived, ops, graph.values)
@@ -70,13 +76,23 @@ def trace(model: nn.Module, example: Any) -> Flow:
         ),
         buffers=tuple((each.name, tuple(each.shape)) for each in buffers(model)),
         model_digest=structure_digest(model),
-        notes=tuple(graph.notes),
+        notes=(*graph.notes, *notes(model, lazy)),
     )
 
 
 def untraced(model: nn.Module) -> Flow:
-    """Return a flow with the model's parameters and no ops, for planning without an example."""
+    """Return a flow with the model's parameters and no ops, for planning without an example.
+
+    Raises:
+        TraceError: If the model holds what cannot be followed.
+        PlanError: If a parameter has no shape yet.
+    """
+    require_traceable(model)
     found = slots(model)
+    for slot in found:
+        if slot.lazy:
+            told = f"`{slot.name}`: a lazy parameter has no shape yet"
+            raise PlanError(told, hint="pass an example, or run the model once on one")
     arrived = arrivals(model, found)
     fed_by = fed_by_order(model)
     return Flow(
@@ -91,6 +107,7 @@ def untraced(model: nn.Module) -> Flow:
         ),
         buffers=tuple((each.name, tuple(each.shape)) for each in buffers(model)),
         model_digest=structure_digest(model),
+        notes=tuple(notes(model, [])),
     )
 
 
@@ -132,12 +149,10 @@ def _run(model: nn.Module, example: Any, found: tuple[Slot, ...], recorder: Reco
         stack.enter_context(recorder)
         try:
             out = model(*args, **kwargs)
+        except XavierError:
+            raise
         except Exception as error:
-            raise TraceError(
-                f"the model raised {type(error).__name__} in `{graph.paths[-1] or 'forward'}`:"
-                f" {str(error).strip()}",
-                hint=f"does the example fit? It is {_describe(example)}",
-            ) from error
+            raise failed(error, graph.paths[-1], example) from error
     return [value for each in tensors_in(out) if (value := graph.value_of(each)) is not None]
 
 
@@ -145,31 +160,9 @@ def _arguments(example: Any, recorder: Recorder) -> tuple[tuple[Any, ...], dict[
     def enter(thing: Any) -> Any:
         return recorder.add_input(thing, "input") if isinstance(thing, torch.Tensor) else thing
 
-    if isinstance(example, Mapping):
-        return (), {name: tree_map(enter, each) for name, each in example.items()}
-    if isinstance(example, tuple):
-        return tuple(tree_map(enter, each) for each in example), {}
-    return (tree_map(enter, example),), {}
-
-
-def tensors_in(thing: Any) -> Iterator[torch.Tensor]:
-    """Yield the tensors in nested tuples, lists, mappings and dataclasses, in order."""
-    if isinstance(thing, torch.Tensor):
-        yield thing
-    elif isinstance(thing, Mapping):
-        for each in thing.values():
-            yield from tensors_in(each)
-    elif isinstance(thing, list | tuple | set):
-        for each in thing:
-            yield from tensors_in(each)
-    elif is_dataclass(thing) and not isinstance(thing, type):
-        for field in fields(thing):
-            yield from tensors_in(getattr(thing, field.name))
-
-
-def _describe(example: Any) -> str:
-    shapes = [f"{tuple(each.shape)} {each.dtype}" for each in tensors_in(example)]
-    return ", ".join(shapes) or f"a {type(example).__name__} without tensors"
+    args, kwargs = arguments(example)
+    entered = tuple(tree_map(enter, each) for each in args)
+    return entered, {name: tree_map(enter, each) for name, each in kwargs.items()}
 
 
 def _with_facts(value: Value, arrived: Mapping[str, Arrival]) -> Value:

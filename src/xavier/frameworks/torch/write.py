@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
+import functools
+import gc
 import hashlib
 import math
 import warnings
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from math import prod
 from typing import Any, Final
 
 import torch
 from torch import nn
 
-from xavier._errors import PlanError, WriteError, XavierWarning
+from xavier._errors import PlanError, WriteError, XavierWarning, said
 from xavier._types.laws import Constant
 from xavier._types.plan import Plan
 from xavier.bits import Key
-from xavier.frameworks.torch._effective import is_rebuilt, rebuilt, settle, unfold
+from xavier.frameworks.torch._effective import is_rebuilt, rebuilt, settle, tensors_of, unfold
 from xavier.frameworks.torch._elements import write_assignment
 from xavier.frameworks.torch._fit import Job, check_fits, jobs
 from xavier.frameworks.torch.names import inner
 
-__all__ = ["SameBitsWarning", "check_fits", "default_seed", "write"]
+__all__ = ["SameBitsWarning", "all_or_nothing", "check_fits", "default_seed", "next_seed", "write"]
 
 _drawn: Final[weakref.WeakValueDictionary[bytes, nn.Module]] = weakref.WeakValueDictionary()
 
@@ -70,14 +73,47 @@ def write(
         SameBitsWarning: If another model that is still alive was drawn with the same seed,
             scope and names.
     """
+    Key(seed, scope)
     todo = jobs(model, plan)
     _refuse_meta(todo)
-    Key(seed, scope)
+    names = _stream_names(plan, scope)
+    _warn_of_twins(model, names, seed=seed, scope=scope)
     # Nothing here draws from the generators of other devices.
     with torch.no_grad(), torch.inference_mode(mode=False), torch.random.fork_rng(devices=[]):
         made = {job.slot.name: rebuilt(job, seed=seed, scope=scope) for job in todo}
         _draw(todo, made, seed=seed, scope=scope, progress=progress)
-    _warn_of_twins(model, plan, seed=seed, scope=scope)
+    _drawn[_twins_key(names, seed)] = inner(model)
+
+
+@contextmanager
+def all_or_nothing(model: nn.Module, plan: Plan) -> Iterator[None]:
+    """Put back every weight that a plan draws if the block raises.
+
+    Args:
+        model: The model, on a real device; its drawn weights are copied.
+        plan: The plan.
+
+    Yields:
+        Nothing; the block draws.
+    """
+    todo = jobs(model, plan)
+    with torch.no_grad(), torch.inference_mode(mode=False):
+        kept = [
+            (tensor, tensor.detach().clone())
+            for job in todo
+            for tensor in tensors_of(job.slot, rebuilt=is_rebuilt(job))
+        ]
+        copies = [(job.slot, vars(job.slot.owner).get(job.slot.attribute)) for job in todo]
+        try:
+            yield
+        except BaseException:
+            for tensor, before in kept:
+                tensor.detach().copy_(before)
+                torch.autograd.graph.increment_version(tensor)
+            for slot, before in copies:
+                if before is not None:
+                    vars(slot.owner)[slot.attribute] = before
+            raise
 
 
 def default_seed() -> int:
@@ -92,6 +128,15 @@ def default_seed() -> int:
         torch.distributed.broadcast_object_list(shared, src=0)
         seed = shared[0]
     return seed
+
+
+def next_seed() -> tuple[int, Callable[[], None]]:
+    """Return what `default_seed` would, and what advances the generator as that does."""
+    before = torch.get_rng_state()
+    seed = default_seed()
+    after = torch.get_rng_state()
+    torch.set_rng_state(before)
+    return seed, functools.partial(torch.set_rng_state, after)
 
 
 def _draw(
@@ -118,7 +163,7 @@ def _draw(
             _draw_one(job, values, seed=seed, scope=scope, report=report)
             done.append(job.slot.name)
     except (Exception, KeyboardInterrupt) as error:
-        raise _interrupted(error, done, todo) from error
+        raise _interrupted(error, done, todo, seed) from error
 
 
 def _draw_one(
@@ -137,15 +182,16 @@ def _draw_one(
     torch.autograd.graph.increment_version(job.slot.stored)
 
 
-def _interrupted(error: BaseException, done: Sequence[str], todo: Sequence[Job]) -> WriteError:
-    what = "interrupted" if isinstance(error, KeyboardInterrupt) else type(error).__name__
+def _interrupted(
+    error: BaseException, done: Sequence[str], todo: Sequence[Job], seed: int
+) -> WriteError:
+    what = "interrupted" if isinstance(error, KeyboardInterrupt) else said(error)
     at = todo[len(done)].slot.name
     last = f", the last one `{done[-1]}`" if done else ""
-    text = f": {error}" if str(error) else ""
     return WriteError(
-        f"drawing stopped ({what}{text}) in `{at}`: {len(done)} of {len(todo)} parameters "
+        f"drawing stopped ({what}) in `{at}`: {len(done)} of {len(todo)} parameters "
         f"are drawn{last}",
-        hint="call again with the same plan and seed: it completes to the same bits",
+        hint=f"call again with the same plan and seed={seed}: it completes to the same bits",
     )
 
 
@@ -159,22 +205,29 @@ def _refuse_meta(todo: Sequence[Job]) -> None:
         )
 
 
-def _warn_of_twins(model: nn.Module, plan: Plan, *, seed: int, scope: str) -> None:
-    names = sorted(
-        f"{scope}{each.name}{each.shape}"
-        for each in plan.assignments
-        if not isinstance(each.law, Constant) and math.prod(each.shape)
+def _stream_names(plan: Plan, scope: str) -> tuple[str, ...]:
+    return tuple(
+        sorted(
+            f"{scope}{each.name}{each.shape}"
+            for each in plan.assignments
+            if not isinstance(each.law, Constant) and math.prod(each.shape)
+        )
     )
-    if not names:
+
+
+def _twins_key(names: Sequence[str], seed: int) -> bytes:
+    return hashlib.blake2b(repr((seed, names)).encode("utf-8", "surrogatepass")).digest()
+
+
+def _warn_of_twins(model: nn.Module, names: Sequence[str], *, seed: int, scope: str) -> None:
+    key = _twins_key(names, seed)
+    if not names or _drawn.get(key) in (None, inner(model)):
         return
-    key = hashlib.blake2b(repr((seed, names)).encode("utf-8", "surrogatepass")).digest()
-    core = inner(model)
-    other = _drawn.get(key)
-    _drawn[key] = core
-    if other is not None and other is not core:
+    gc.collect()  # a model that no one can reach any more is no twin
+    if _drawn.get(key) is not None:
         warnings.warn(
             f"two models were drawn with seed {seed}, scope {scope!r} and the same names: "
             "their weights are the same bits; pass another seed, or a scope for each",
             SameBitsWarning,
-            stacklevel=4,  # whoever called init_
+            stacklevel=6,  # whoever called init_
         )

@@ -1,0 +1,77 @@
+"""What a weight is fed: a function's name and its powers, forward and backward."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from xavier.flow.expressions import Expression
+from xavier.theory.activations import recognize
+from xavier.theory.quadrature import powers, powers2
+
+_NAMES = {
+    "input": "identity",
+    "contraction": "identity",
+    "lookup": "lookup",
+    "normalization": "normalization",
+    "attention": "attention",
+    "sum": "sum",
+    "product": "product",
+    "joined": "joined",
+    "mixture": "mixture",
+    "probability": "softmax",
+}
+
+
+@dataclass(frozen=True)
+class Feed:
+    """What a weight multiplies.
+
+    Attributes:
+        name: The function whose output it is, or what made it: `identity`, `tanh`, …
+        forward: E[x**2].
+        backward: E[(dx/dh)**2] over the pre-activations h behind it.
+        ops: The weighted ops whose outputs those pre-activations are.
+        function: x as a function of one root, where it is one.
+        variance: That root's variance.
+        pooled: Whether x is pooled, and counts as the pool's input.
+        recurrent: Whether x is a state that comes back, which counts as 1.
+    """
+
+    name: str
+    forward: float
+    backward: float
+    ops: tuple[int, ...] = ()
+    function: Callable[[np.ndarray], np.ndarray] | None = None
+    variance: float = 1.0
+    pooled: bool = False
+    recurrent: bool = False
+
+
+def feed_of(expression: Expression, *, pooled: bool = False) -> Feed:
+    """Return an expression, without averages, as what a weight is fed."""
+    roots = expression.roots
+    ops = tuple(dict.fromkeys(root.op for root in roots if root.op is not None))
+    if expression.root is not None:
+        name = _NAMES.get(expression.root.kind, expression.root.kind)
+        if expression.root.kind == "sum" and expression.root.op is not None:
+            name = "identity"
+        return Feed(name, expression.root.second, 1.0, ops, None, 1.0, pooled)
+    if len(roots) == 1:
+        root = roots[0]
+        function = lambda z: expression.evaluate({root: z})  # noqa: E731
+        found = powers(function, variance=root.variance, mean=root.mean)
+        name = recognize(function) or "custom"
+        if name == "identity":
+            name = _NAMES.get(root.kind, root.kind)
+        return Feed(name, found.forward, found.backward, ops, function, root.variance, pooled)
+    first, second = roots
+    found2 = powers2(
+        lambda a, b: expression.evaluate({first: a, second: b}),
+        variances=(first.variance, second.variance),
+        means=(first.mean, second.mean),
+    )
+    backward = sum(found2.backward) / len(found2.backward)
+    return Feed("gated product", found2.forward, backward, ops, None, 1.0, pooled)
