@@ -45,16 +45,23 @@ class Folder:
         except OSError as error:
             told = f"{self.path} cannot be written to: {error.strerror}"
             raise WriteError(told, hint="name a folder that you may write to") from None
-        if fcntl is not None:
-            try:
-                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                self._lock.close()
-                told = f"another process is writing to {self.path}"
-                raise WriteError(told, hint="wait for it, or name another folder") from None
+        if not self._locked():
+            self._lock.close()
+            told = f"another process is writing to {self.path}"
+            raise WriteError(told, hint="wait for it, or name another folder")
         for left in self.path.glob(f".*{_PART}"):
             left.unlink(missing_ok=True)  # of a writer that was killed
         return self
+
+    def _locked(self) -> bool:
+        """Lock the open file; False if another has it, or had it and has removed it since."""
+        if fcntl is None or self._lock is None:
+            return True
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return os.path.samestat(os.fstat(self._lock.fileno()), os.stat(self.path / _LOCK))
+        except OSError:
+            return False
 
     def __exit__(
         self,

@@ -143,7 +143,7 @@ def _check(job: Job) -> None:
             if overlap(other.region, each.region):
                 told = f"{where}: regions {other.region} and {each.region} share elements"
                 raise PlanError(f"{told}, expected each element to be drawn once")
-        _check_law(slot, each, where)
+        require_drawable(each, slot.stored.dtype, where)
 
 
 def _check_tensor(slot: Slot, where: str) -> None:
@@ -181,8 +181,18 @@ def _is_unknown_wrapper(tensor: torch.Tensor) -> bool:
     return is_traceable_wrapper_subclass(tensor) and not is_dtensor(tensor)
 
 
-def _check_law(slot: Slot, assignment: Assignment, where: str) -> None:
-    law, dtype = assignment.law, slot.stored.dtype
+def require_drawable(assignment: Assignment, dtype: torch.dtype, where: str) -> None:
+    """Refuse a law that a dtype has no room for, or that its region cannot have.
+
+    Args:
+        assignment: The law, and the shape of its region.
+        dtype: What the draws are written in.
+        where: The parameter's name and shape, for the message.
+
+    Raises:
+        PlanError: If it cannot be drawn so.
+    """
+    law = assignment.law
     real = DTYPES.get(dtype) or REAL_PARTS[dtype]
     if dtype in REAL_PARTS and (not law.elementwise or isinstance(law, laws.Sparse)):
         raise PlanError(f"{where}: {law!r} is for real weights, expected a normal or uniform law")
