@@ -93,7 +93,10 @@ def _no_singularity(found: Panels, mass: Array, of: str, mean: float) -> None:
         return
     middles, widths = found.edges.mean(axis=1), np.ptp(found.edges, axis=1)
     centres = middles[narrow]
-    nearest = np.abs(middles[:, None] - centres[None, :]).argmin(axis=1)
+    after = np.searchsorted(centres, middles).clip(0, len(centres) - 1)
+    before = (after - 1).clip(0)
+    closer = np.abs(middles - centres[before]) < np.abs(middles - centres[after])
+    nearest = np.where(closer, before, after)
     distance = np.abs(middles - centres[nearest]) / widths[narrow][nearest]
     ring = lambda low: mass[(distance > low) & (distance <= low * _CUTS**2)].sum()  # noqa: E731
     near, far = ring(_CUTS), ring(_CUTS**3)
@@ -112,7 +115,7 @@ class _Cutter:
         self, function: Function, mean: float, spread: float, *, checked: bool = True
     ) -> None:
         self._function = function
-        self._tests = (self._ill_fitting, self._misled) if checked else (self._ill_fitting,)
+        self._checked = checked
         self._mean = mean
         self._spread = spread
         self._offset = abs(mean) / spread
@@ -185,10 +188,11 @@ class _Cutter:
         """Tell which panels must be cut: no polynomial, no fit at an edge or between points."""
         with np.errstate(all="ignore"):
             rough = self._unresolved(done)
-            for more in self._tests:
-                if not (rough & ~done.narrow).any():
-                    rough |= more(done)
-        return rough & ~done.narrow
+            apart = self._ill_fitting(done) & ~(rough[1:] | rough[:-1])
+            rough = (rough | np.append(apart, False) | np.append(False, apart)) & ~done.narrow
+            if self._checked and not rough.any():
+                rough = self._misled(done) & ~done.narrow
+        return rough
 
     def _unresolved(self, done: Panels) -> Marks:
         density = done.weights / WEIGHTS  # half a width times the density
@@ -209,9 +213,9 @@ class _Cutter:
         return rough | (lost & (cut_off > 16 * error))
 
     def _ill_fitting(self, done: Panels) -> Marks:
-        """Tell which panels hide a kink or jump between an edge and the point nearest to it.
+        """Tell at which edges a kink or jump hides between the edge and the point nearest to it.
 
-        Neither panel sees it by itself, but what they lead to at the edge differs: at a kink
+        Neither panel sees it by itself, but what both lead to at the edge differs: at a kink
         by the jump of the derivative times the distance, which times the derivative is the
         error made; at a jump by the jump, which times the distance is the error.
         """
@@ -234,8 +238,7 @@ class _Cutter:
             | (near * largest > _TOLERANCE * totals[1])
             | (weighed * steepest > _TOLERANCE * totals[2])
         )
-        apart = matters & (gap > 64 * error)
-        return np.append(apart, False) | np.append(False, apart)
+        return matters & (gap > 64 * error)
 
     def _misled(self, done: Panels) -> Marks:
         """Tell on which panels the function is something else between the points."""

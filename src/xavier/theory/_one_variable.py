@@ -18,7 +18,7 @@ from xavier.theory._panels import COEFFICIENTS, EPSILON, Panels
 _AT_REST: Final = 1e-9  # a standard deviation, relative to the mean: no different from zero
 _NEAR: Final = 0.05  # how far around a point its limits are told from
 _CONSTANT: Final = 1e-29  # a variance, relative to the power: rounding squared
-_KINK: Final = 1e-9
+_KINK: Final = 1e-6
 _MOST_KNOWN: Final = 256
 _MOST_ASKED: Final = 50_000
 
@@ -138,7 +138,8 @@ def _limits(function: Function, mean: float) -> Powers:
         cut = panels(function, variance=spread**2, mean=mean)
     values, slopes, bends = (_on_both_sides(cut, order) for order in range(3))
     drift = float(np.diff(values * slopes)[0])  # of the power, by standard deviations
-    kinked = abs(drift) > _KINK * float(np.abs(values * slopes).sum())
+    size = np.abs(values) * (np.abs(slopes) + 1e-5 * np.abs(values) / cut.spread)
+    kinked = abs(drift) > _KINK * float(size.sum())
     slope = math.copysign(math.inf, drift) if kinked else (slopes**2 + values * bends).mean()
     found = (values.mean(), values.var(), (values**2).mean(), (slopes**2).mean(), slope)
     return Powers(*(float(f"{each:.12g}") for each in found))
@@ -146,7 +147,7 @@ def _limits(function: Function, mean: float) -> Powers:
 
 def _on_both_sides(cut: Panels, order: int) -> Array:
     """Return a derivative's limits at the mean, from below and from above."""
-    above = int(np.searchsorted(cut.edges[:, 0], -1e-9))
+    above = int(np.abs(cut.edges[:, 0]).argmin())
     values, scale = cut.values[[above - 1, above]], cut.halves[[above - 1, above], 0] * cut.spread
     found = (values * _DERIVED[order][::-1]).sum(axis=1)
     rounding = 16 * EPSILON * np.abs(values * _DERIVED[order][::-1]).sum(axis=1)

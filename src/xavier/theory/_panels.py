@@ -132,11 +132,20 @@ class Panels:
 
     def jumps(self) -> tuple[Array, Array, Array]:
         """Return where the function jumps, from what, and to what."""
-        whole = self._only(~self._broken)
+        broken = self._broken
+        whole = self._only(~broken)
         left, right = whole.ends(whole.values)
         size = np.abs(whole.values).max(axis=1)
         jumped = np.abs(right - left) > _JUMP * (size[1:] + size[:-1])
-        places = (whole.edges[1:, 0] + whole.edges[:-1, 1]) / 2
+        places = whole.edges[:-1, 1].copy()
+        # On the panels left out, as many points as have the value on the left are before it.
+        at = np.flatnonzero(broken)
+        gap = np.searchsorted(np.flatnonzero(~broken), at) - 1
+        inside = (gap >= 0) & (gap < len(places))
+        at, gap = at[inside], gap[inside]
+        values = self.values[at]
+        before = np.abs(values - left[gap, None]) <= np.abs(values - right[gap, None])
+        np.add.at(places, gap, (self.halves[at] * WEIGHTS * before).sum(axis=1))
         return places[jumped], left[jumped], right[jumped]
 
     def breaks(self) -> Array:

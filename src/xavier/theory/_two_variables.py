@@ -26,7 +26,7 @@ _NARROW: Final = 1e-9  # panels of a grid that can be left out
 _SHIFTS: Final = (0.0, 0.137)
 _SECTIONS: Final = (-2.1, -0.9, 0.3, 1.4)
 _AT_REST: Final = 1e-4  # the standard deviation that stands for zero, relative to the mean
-_MOST_POINTS: Final = 4_000_000
+_MOST_POINTS: Final = 2_000_000
 # Irregular and dense where the density is, so that no function's zeros hide another's.
 _GRID: Final = np.sinh(np.linspace(-2.3, 2.3, 24)) * 1.0379
 
@@ -145,7 +145,7 @@ def _summed(function: Function2, axes: list[Panels], means: Pair) -> tuple[Power
     ]
     if len(points[0]) * len(points[1]) > _MOST_POINTS:
         raise ActivationError(
-            "the function of two variables has too many kinks, expected fewer than a hundred",
+            "the function of two variables has too many kinks, expected forty along an axis",
             hint="is it computed in float64, and free of random numbers?",
         )
     values = _on_mesh(function, *points)
