@@ -300,7 +300,7 @@ def recognize(function: Function) -> str | None:
         if not math.isfinite(parameter) or parameter == 0 or (family.positive and parameter < 0):
             continue
         theirs = _probed(family.make(parameter))
-        if theirs is not None and _alike(values, theirs):
+        if theirs is not None and theirs.any() and _alike(values, theirs):
             return _written(name, parameter)
     return None
 
