@@ -86,7 +86,7 @@ def critical_point(activation: Named, *, q: float) -> CriticalPoint:
             f"the variance {biases:.6g}",
             hint="no variance of the weights keeps both signal and gradient; a norm or skip does",
         )
-    return CriticalPoint(q, math.sqrt(weights), math.sqrt(max(biases, 0.0)))
+    return CriticalPoint(q, math.sqrt(weights), math.sqrt(biases) if biases > NOUGHT * q else 0.0)
 
 
 def _critical_variances(activation: Named, q: float) -> tuple[float, float]:
