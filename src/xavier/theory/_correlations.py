@@ -26,6 +26,7 @@ _ALIKE: Final = 1e-14  # of a correlation from 1
 _BESIDE: Final = 1e-6  # a break: nearer to it there is nothing else
 _NARROW: Final = 1e-12  # panels that can be left out
 _WIDEST: Final = 1.0
+_FINEST: Final = 1e-3
 _MOST_AT_ONCE: Final = 1_000_000
 
 
@@ -90,7 +91,7 @@ def _alike(function: Function, own: Panels, sign: float) -> Correlated:
     here, there = (_on(function, side * marks, own.spread) for side in (1, -1))
     return Correlated(
         here.expectation(here.values * there.values),
-        -here.expectation(here.derivatives * there.derivatives),
+        here.expectation(here.derivatives * there.derivatives),
     )
 
 
@@ -184,7 +185,5 @@ class _Conditional:
 def _finest(own: Panels, breaks: Array) -> float:
     """Return the least width of panels, those left out that are narrow for a break beside."""
     widths, middles = np.ptp(own.edges, axis=1), own.edges.mean(axis=1)
-    if len(breaks):
-        beside = np.abs(middles[:, None] - breaks).min(axis=1) < 10 * widths
-        widths = widths[~beside]
-    return float(widths.min(initial=_WIDEST / 2))
+    beside = np.abs(middles[:, None] - breaks).min(axis=1, initial=np.inf) < 20 * widths
+    return max(_FINEST, float(widths[~beside & ~own.narrow].min(initial=_WIDEST / 2)))

@@ -25,7 +25,8 @@ _CHECKED: Final = 1e-12  # of a deviation between the points, relative to the wh
 _MOST_PANELS: Final = 20_000
 _FIRST_NODE: Final = float(1 + POINTS[0])  # from an edge, in half widths
 _CLUSTER: Final = 16
-_STEP: Final = 2.0**-30
+_STEP: Final = 2.0**-24
+_DIGITS: Final = 1e-11  # of a function's size, that its values must be good to
 
 
 def _between(count: int) -> tuple[Array, Array]:
@@ -131,12 +132,15 @@ class _Cutter:
         """Return the panels between `-reach` and `reach`."""
         done = self.first(reach)
         self._same_again(done)
-        self._noise = self._measured_noise()
+        noise = self._measured_noise()
+        self._check_noise(done, noise)
+        padded = np.concatenate([noise[:1], noise, noise[-1:]])
+        self._noise = np.maximum(np.maximum(padded[:-2], padded[2:]), noise)
         while (rough := self._rough(done)).any():
             if len(done.edges) > _MOST_PANELS:
                 raise ActivationError(
                     f"the function is too rough: {_MOST_PANELS} panels do not resolve it",
-                    hint="is it computed in float64, and free of random numbers?",
+                    hint="does it jump a thousand times, or is it computed in few digits?",
                 )
             fresh = self._valued(_parts(done.edges[rough]))
             edges = np.concatenate([done.edges[~rough], fresh.edges])
@@ -180,9 +184,16 @@ class _Cutter:
         """
         starts = self._marks[:-1] + 0.381966 * _FIRST_WIDTH
         values = self._asked(starts[:, None] + _STEP * np.arange(_CLUSTER))
-        level = np.median(np.abs(np.diff(values, 4, axis=1)), axis=1) / 2
-        padded = np.concatenate([level[:1], level, level[-1:]])
-        return np.maximum(np.maximum(padded[:-2], padded[2:]), level)
+        return np.median(np.abs(np.diff(values, 4, axis=1)), axis=1) / 2
+
+    def _check_noise(self, done: Panels, noise: Array) -> None:
+        lost = math.sqrt(float((done.weights.sum(axis=1) * noise**2).sum()))
+        size = math.sqrt(float((done.weights * done.values**2).sum()))
+        if lost > _DIGITS * size:
+            raise ActivationError(
+                f"the function is good to {lost / size:.1g} of its size, expected {_DIGITS:.0e}",
+                hint="is it computed in float32, or a small difference of large numbers?",
+            )
 
     def _rough(self, done: Panels) -> Marks:
         """Tell which panels must be cut: no polynomial, no fit at an edge or between points."""

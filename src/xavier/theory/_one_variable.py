@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from numpy.polynomial import legendre
 
 from xavier._errors import ActivationError
 from xavier.theory._calls import Array, Function, Recorded, called
 from xavier.theory._cutting import first_points, panels
-from xavier.theory._panels import COEFFICIENTS, EPSILON, Panels
+from xavier.theory._panels import ENDS_OF, EPSILON, Panels
 
 _AT_REST: Final = 1e-9  # a standard deviation, relative to the mean: no different from zero
 _NEAR: Final = 0.05  # how far around a point its limits are told from
@@ -63,8 +62,8 @@ def powers(function: Function, *, variance: float = 1.0, mean: float = 0.0) -> P
 
     Raises:
         ActivationError: If the function is not a number where the argument may be, if an
-            expectation is infinite, or if the function is random, not elementwise, or too rough,
-            such as one computed in float32.
+            expectation is infinite, or if the function is random, not elementwise, too rough, or
+            computed to less than eleven digits, such as in float32.
 
     Example:
         >>> found = powers(lambda x: np.maximum(x, 0))
@@ -149,12 +148,6 @@ def _on_both_sides(cut: Panels, order: int) -> Array:
     """Return a derivative's limits at the mean, from below and from above."""
     above = int(np.abs(cut.edges[:, 0]).argmin())
     values, scale = cut.values[[above - 1, above]], cut.halves[[above - 1, above], 0] * cut.spread
-    found = (values * _DERIVED[order][::-1]).sum(axis=1)
-    rounding = 16 * EPSILON * np.abs(values * _DERIVED[order][::-1]).sum(axis=1)
+    found = (values * ENDS_OF[order][::-1]).sum(axis=1)
+    rounding = 16 * EPSILON * np.abs(values * ENDS_OF[order][::-1]).sum(axis=1)
     return np.where(np.abs(found) > rounding, found, 0.0) / scale**order
-
-
-_DERIVED: Final = tuple(
-    legendre.legval(np.array([-1.0, 1.0]), legendre.legder(COEFFICIENTS, order)).T
-    for order in range(3)
-)

@@ -16,17 +16,24 @@ NODES: Final = 16
 POINTS, WEIGHTS = legendre.leggauss(NODES)
 COEFFICIENTS = np.linalg.inv(legendre.legvander(POINTS, NODES - 1))
 SLOPES = legendre.legvander(POINTS, NODES - 2) @ legendre.legder(COEFFICIENTS)
-ENDS = legendre.legvander(np.array([-1.0, 1.0]), NODES - 1) @ COEFFICIENTS
+# What leads from the values to the derivatives at both ends, by order.
+ENDS_OF = tuple(
+    legendre.legval(np.array([-1.0, 1.0]), legendre.legder(COEFFICIENTS, order)).T
+    for order in range(4)
+)
+ENDS = ENDS_OF[0]
 TAIL: Final = 4  # Legendre coefficients that have died out where a polynomial will do
 EPSILON: Final = float(np.finfo(np.float64).eps)
 
 _LEAST_WIDTH: Final = 4e-12  # relative to the distance from zero
 _LEAST: Final = 1e-20
 _NOISE: Final = 1e-13  # of a sum, relative to the sum of the terms' sizes
-_JUMP: Final = 1e-9
+_JUMPS: Final = (1e-9, 1e-6, 1e-5, 1e-3)  # of a derivative, by order, relative
 _BROKEN: Final = 1e-2
-_KINK: Final = 1e-6
+_FAINT: Final = 1e-2  # relative to the most under the density: a part that does not matter
 _BESIDE: Final = 1e-8  # a jump: a kink so near is the same
+_BEND_BESIDE: Final = 1e-2
+_CUT_AROUND: Final = 1e-4  # half the width of a panel, as only kinks and bends make them
 
 
 @dataclass(frozen=True)
@@ -135,8 +142,7 @@ class Panels:
         broken = self._broken
         whole = self._only(~broken)
         left, right = whole.ends(whole.values)
-        size = np.abs(whole.values).max(axis=1)
-        jumped = np.abs(right - left) > _JUMP * (size[1:] + size[:-1])
+        jumped = whole._jumped(0)
         places = whole.edges[:-1, 1].copy()
         # On the panels left out, as many points as have the value on the left are before it.
         at = np.flatnonzero(broken)
@@ -149,18 +155,51 @@ class Panels:
         return places[jumped], left[jumped], right[jumped]
 
     def breaks(self) -> Array:
-        """Return where the function or its derivative jumps."""
+        """Return where the function or one of its first three derivatives jumps."""
         clean = self._only(~self.narrow)
-        rise, fall = clean.ends(clean.slopes)
-        steep = np.abs(clean.slopes).max(axis=1)
-        rounding = 1e3 * EPSILON * np.abs(clean.values).max(axis=1) / clean.halves[:, 0]
-        doubt = _KINK * (steep[1:] + steep[:-1]) + rounding[1:] + rounding[:-1]
         left, right = clean.edges[:-1, 1], clean.edges[1:, 0]
-        found = (right > left) | (np.abs(fall - rise) > doubt)
+        middles = (left + right) / 2
         jumps, *_ = self.jumps()
-        kinks = ((left + right) / 2)[found]
-        alone = np.abs(kinks[:, None] - jumps).min(axis=1, initial=np.inf) > _BESIDE
-        return np.union1d(kinks[alone], jumps)
+        kinks = _apart(middles[(right > left) | clean._jumped(1)], jumps, _BESIDE)
+        known = np.union1d(jumps, kinks)
+        # A bend is at an edge, or in the narrowest of the panels that were cut around it.
+        wide = clean.halves[:, 0] > _CUT_AROUND
+        bends = middles[(clean._jumped(2) | clean._jumped(3)) & wide[1:] & wide[:-1]]
+        bends = np.union1d(bends, _narrowest(clean.edges[~wide]))
+        return np.union1d(known, _apart(bends, known, _BEND_BESIDE))
+
+    def _jumped(self, order: int) -> Marks:
+        """Tell at which inner edges a derivative jumps, by more than its rounding.
+
+        That is by something next to what it is there, if that is not too little to matter; a
+        second or third derivative, which hurts less and is less well known, next to the most
+        that it is anywhere in the mean square.
+        """
+        scale = self.halves**order
+        low, high = (self.values @ ENDS_OF[order].T / scale).T
+        most = np.maximum(np.abs(low), np.abs(high))
+        density = np.exp(-(self.edges**2).min(axis=1) / 2)
+        if order > 1:
+            most = (np.sqrt(density) * most).max(initial=0.0) / np.sqrt(density)
+        else:
+            most = np.maximum(most, _FAINT * (density * most).max(initial=0.0) / density)
+        reach = np.abs(self.edges).max(axis=1) + self.offset
+        size = np.abs(self.values).max(axis=1) + reach * np.abs(self.slopes).max(axis=1)
+        rounding = 4 * EPSILON * np.abs(ENDS_OF[order]).sum(axis=1).max() * size / scale[:, 0]
+        doubt = _JUMPS[order] * most + rounding
+        return np.abs(low[1:] - high[:-1]) > doubt[1:] + doubt[:-1]
 
     def _only(self, kept: Marks) -> Panels:
         return Panels(self.edges[kept], self.values[kept], self.spread, self.offset)
+
+
+def _apart(places: Array, others: Array, least: float) -> Array:
+    away = np.abs(places[:, None] - others).min(axis=1, initial=np.inf)
+    return places[away > least]
+
+
+def _narrowest(edges: Array) -> Array:
+    """Return the middle of the narrowest of the panels in each cluster of panels."""
+    middles, widths = edges.mean(axis=1), np.ptp(edges, axis=1)
+    clusters = np.split(np.arange(len(edges)), np.flatnonzero(np.diff(middles) > _BEND_BESIDE) + 1)
+    return np.array([middles[each[widths[each].argmin()]] for each in clusters if len(each)])

@@ -146,7 +146,7 @@ def _summed(function: Function2, axes: list[Panels], means: Pair) -> tuple[Power
     if len(points[0]) * len(points[1]) > _MOST_POINTS:
         raise ActivationError(
             "the function of two variables has too many kinks, expected forty along an axis",
-            hint="is it computed in float64, and free of random numbers?",
+            hint="is it computed in few digits?",
         )
     values = _on_mesh(function, *points)
     weights = np.outer(axes[0].weights.ravel(), axes[1].weights.ravel())

@@ -29,7 +29,7 @@ _GRID: Final = np.geomspace(1e-10, 1e12, 181)  # lengths between which a point i
 _AGREE: Final = 1e-13
 _AT_ONE: Final = 1e-11  # of a length's relative change, where it counts as none
 NOUGHT: Final = 1e-12  # a length so small that only the derivative at zero counts
-TOLD: Final = 1e-6  # a length at which an activation must still be resolved
+TOLD: Final = 1e-3  # a length at which an activation must still be resolved
 _FIXED: Final = 1e-3  # of a length's relative change, where it is no fixed point
 
 Named = str | Function | Activation
