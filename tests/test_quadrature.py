@@ -483,7 +483,7 @@ def test_a_power_that_grows_with_both_variables_is_followed_as_far_as_it_goes():
         (lambda x: np.exp(x**2), r"power is infinite or too large under N\(0, 1\)\nHint: does it"),
         (lambda x: np.exp(x**2 / 4), r"power is infinite or too large under N\(0, 1\)"),
         (lambda x: 1e200 * x, r"power is infinite or too large under N\(0, 1\)"),
-        (lambda x: 1 / x, r"function's power is infinite, or too steep to tell, near -?\d"),
+        (lambda x: 1 / x, r"function's power is infinite, or too steep to tell, near -?0\n"),
         (lambda x: np.log(np.abs(x)), r"derivative's power is infinite, or too steep to tell"),
         (np.cbrt, r"derivative's power is infinite.*\nHint: does it divide by zero there, or"),
         (lambda x: np.sqrt(np.abs(x - 1)), r"derivative's power is infinite.* near 1$|near 1\n"),

@@ -102,7 +102,7 @@ def _no_singularity(found: Panels, mass: Array, of: str, mean: float) -> None:
     ring = lambda low: mass[(distance > low) & (distance <= low * _CUTS**2)].sum()  # noqa: E731
     near, far = ring(_CUTS), ring(_CUTS**3)
     if near > 1e-9 * mass.sum() and near > 0.7 * far:
-        at = mean + found.spread * float(centres[0])
+        at = mean + found.spread * round(float(centres[0]), 9)
         raise InfinitePowerError(
             f"the function's{of} power is infinite, or too steep to tell, near {at:.6g}",
             hint="does it divide by zero there, or start like a square root?",
