@@ -8,16 +8,14 @@ An activation is an elementwise function of a float64 array, or a name that `nam
 """
 
 from xavier.theory.activations import Activation, names, recognize, resolve
+from xavier.theory.criticality import CriticalPoint, critical_point, edge_of_chaos
 from xavier.theory.gains import GainFacts, describe, gain, stability
 from xavier.theory.mean_field import (
-    CriticalPoint,
     DepthScales,
     chi_1,
     correlation_fixed_point,
     correlation_map,
-    critical_point,
     depth_scales,
-    edge_of_chaos,
     length_fixed_point,
     length_map,
 )

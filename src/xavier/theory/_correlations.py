@@ -9,24 +9,34 @@ fixed points of deep networks lie.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numpy.polynomial import legendre
 
 from xavier._errors import ActivationError
-from xavier.theory.quadrature import Array, Function, Panels, panels
+from xavier.theory._calls import Array, Function, called
+from xavier.theory._cutting import panels
+from xavier.theory._panels import COEFFICIENTS, NODES, POINTS, WEIGHTS, Panels
 
 _REACH: Final = 9.0  # the mass beyond is 2e-19
-_INNER_PANELS: Final = 18
+_FADED: Final = 1e-18  # of the power
+_ALIKE: Final = 1e-14  # of a correlation from 1
+_BESIDE: Final = 1e-6  # a break: nearer to it there is nothing else
 _NARROW: Final = 1e-12  # panels that can be left out
-_POINTS, _WEIGHTS = legendre.leggauss(16)
+_WIDEST: Final = 1.0
+_FINEST: Final = 1e-3
+_MOST_AT_ONCE: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Correlated:
-    """`E[f(u) f(v)]` and `E[f'(u) f'(v)]`."""
+    """`E[f(u) f(v)]` and `E[f'(u) f'(v)]`.
+
+    The latter is the former's derivative with respect to the covariance: where f jumps, its
+    derivative is infinite and counts. Only at a correlation of 1 or -1 is it left out.
+    """
 
     forward: float
     backward: float
@@ -48,71 +58,132 @@ def correlated(function: Function, q: float, c: float) -> Correlated:
     """
     if not -1 <= c <= 1:
         raise ActivationError(f"c is {c}, expected a correlation between -1 and 1")
-    outer = panels(function, variance=q)
-    if 1 - abs(c) < 1e-14:  # noqa: PLR2004 - the two are one
-        return _alike(function, outer, math.copysign(1.0, c))
+    own = panels(function, variance=q)
+    if 1 - abs(c) < _ALIKE:
+        return _alike(function, own, math.copysign(1.0, c))
     lean = math.sqrt((1 - c) * (1 + c))
-    breaks = outer.breaks()
-    outer = _graded(function, outer, breaks, lean)
-    x, weights = outer.points.ravel(), outer.weights.ravel()
-    near = np.abs(x) < _REACH
-    x, weights = x[near], weights[near]
-    values, derivatives = outer.values.ravel()[near], outer.derivatives.ravel()[near]
-    inner, inner_slope = _conditional(function, math.sqrt(q), c, lean, x, breaks)
+    breaks = own.breaks()
+    outer = _graded(function, own, breaks, (c, lean))
+    values, derivatives = outer.values.ravel(), outer.derivatives.ravel()
+    places, below, above = own.jumps()
+    given = _Conditional(function, own, breaks, (c, lean))
+    mean, slope = given.interpolated(outer.points.ravel())
+    weights = outer.weights.ravel()
+    jumped = (above - below) * np.exp(-(places**2) / 2) / math.sqrt(2 * math.pi * q)
     return Correlated(
-        float((weights * values * inner).sum()),
-        float((weights * derivatives * inner_slope).sum()),
+        float((weights * values * mean).sum()),
+        float((weights * derivatives * slope).sum() + (jumped * given(places)[1]).sum()),
     )
 
 
-def _alike(function: Function, outer: Panels, sign: float) -> Correlated:
-    values, derivatives = outer.values, outer.derivatives
-    if sign < 0:  # the panels are symmetric only where the function's kinks are
-        mirrored = replace(outer, values=_mirrored(function, outer))
-        return Correlated(
-            outer.expectation(values * mirrored.values),
-            -outer.expectation(derivatives * mirrored.derivatives),
-        )
-    return Correlated(outer.expectation(values**2), outer.expectation(derivatives**2))
+def jumps(function: Function, q: float) -> bool:
+    """Tell whether a function jumps where a variable of second moment `q` may be."""
+    return bool(panels(function, variance=q).jumps()[0].size)
 
 
-def _mirrored(function: Function, outer: Panels) -> Array:
-    places = -outer.spread * outer.points
-    return np.asarray(function(places.ravel()), dtype=np.float64).reshape(places.shape)
+def _alike(function: Function, own: Panels, sign: float) -> Correlated:
+    values, derivatives = own.values, own.derivatives
+    if sign > 0:
+        return Correlated(own.expectation(values**2), own.expectation(derivatives**2))
+    # The panels are symmetric only where the function's kinks are.
+    marks = np.concatenate([own.edges.ravel(), -own.edges.ravel()])
+    marks = _thinned(marks)
+    here, there = (_on(function, side * marks, own.spread) for side in (1, -1))
+    return Correlated(
+        here.expectation(here.values * there.values),
+        here.expectation(here.derivatives * there.derivatives),
+    )
 
 
-def _graded(function: Function, outer: Panels, breaks: Array, lean: float) -> Panels:
-    """Cut the outer panels near the function's kinks, which v rounds off on the scale `lean`."""
-    if not len(breaks):
-        return outer
-    marks = np.union1d(outer.edges[:, 0], outer.edges[-1:, 1])
-    rings = lean * 2.0 ** np.arange(-1, math.ceil(math.log2(2 / lean)) + 1)
-    around = (breaks[:, None] + np.concatenate([-rings, rings])[None, :]).ravel()
-    marks = np.union1d(marks, around[np.abs(around) < marks[-1]])
-    marks = marks[np.append(True, np.diff(marks) > _NARROW)]
+def _thinned(marks: Array) -> Array:
+    marks = np.unique(marks)
+    return marks[np.append(True, np.diff(marks) > _NARROW)]
+
+
+def _on(function: Function, marks: Array, spread: float) -> Panels:
+    """Return a function on the panels between marks, which may go down."""
     edges = np.stack([marks[:-1], marks[1:]], axis=1)
-    bare = Panels(edges, np.empty((len(edges), len(_POINTS))), outer.spread)
-    places = outer.spread * bare.points
-    values = np.asarray(function(places.ravel()), dtype=np.float64).reshape(places.shape)
-    return replace(bare, values=values)
+    bare = Panels(edges, np.empty((len(edges), NODES)), spread)
+    values = called(function, (spread * bare.points).ravel()).reshape(bare.points.shape)
+    return Panels(edges, values, spread)
 
 
-def _conditional(
-    function: Function, root: float, c: float, lean: float, x: Array, breaks: Array
-) -> tuple[Array, Array]:
-    """Return E[f(v) | x] and E[f'(v) | x] for each x."""
-    cuts = np.clip((breaks[None, :] - c * x[:, None]) / lean, -_REACH, _REACH)
-    ends = np.full((len(x), 1), _REACH)
-    marks = np.sort(np.concatenate([-ends, cuts, ends], axis=1), axis=1)
-    mean, slope = np.zeros(len(x)), np.zeros(len(x))
-    shares = (np.arange(_INNER_PANELS)[:, None] + (1 + _POINTS) / 2).ravel() / _INNER_PANELS
-    part = np.tile(_WEIGHTS, _INNER_PANELS) / (2 * _INNER_PANELS)
-    for low, high in zip(marks.T[:-1], marks.T[1:], strict=True):
+def _reach(own: Panels) -> float:
+    """Return how far from the mean there is anything of the power."""
+    power = (own.weights * own.values**2).sum(axis=1)
+    matters = np.abs(own.edges[power > _FADED * power.sum()])
+    return max(_REACH, float(matters.max(initial=0.0)))
+
+
+def _graded(function: Function, own: Panels, breaks: Array, turn: tuple[float, float]) -> Panels:
+    """Cut the outer panels where v meets a break, which y rounds off on the scale `lean`."""
+    c, lean = turn
+    reach = _reach(own)
+    marks = np.union1d(own.edges.ravel(), [-reach, reach])
+    if len(breaks):
+        marks = marks[np.abs(marks[:, None] - breaks).min(axis=1) > _BESIDE]
+        rings = lean * 2.0 ** np.arange(-1, math.ceil(math.log2(2 / lean)) + 1)
+        met = breaks / c if abs(c) > 0.5 else np.empty(0)  # noqa: PLR2004 - else all is smooth
+        around = met[:, None] + np.concatenate([-rings, [0.0], rings])
+        marks = np.concatenate([marks, breaks, around.ravel()])
+    return _on(function, _thinned(marks[np.abs(marks) <= reach]), own.spread)
+
+
+class _Conditional:
+    """E[f(v) | x] and E[f'(v) | x] for each x."""
+
+    def __init__(
+        self, function: Function, own: Panels, breaks: Array, turn: tuple[float, float]
+    ) -> None:
+        self._function, self._breaks = function, breaks
+        self._root = own.spread
+        self._c, self._lean = turn
+        self._reach = _reach(own)
+        self._width = min(_WIDEST, 2 * _finest(own, breaks) / self._lean)
+
+    def interpolated(self, x: Array) -> tuple[Array, Array]:
+        """Return the expectations, from a coarser grid if they are smooth enough for one."""
+        width = min(_WIDEST, self._lean / max(abs(self._c), self._lean))
+        marks = np.linspace(-self._reach, self._reach, math.ceil(2 * self._reach / width) + 1)
+        if (len(marks) - 1) * NODES >= len(x):
+            return self(x)
+        edges = np.stack([marks[:-1], marks[1:]], axis=1)
+        grid = Panels(edges, np.empty((len(edges), NODES)), self._root)
+        place = np.clip(np.searchsorted(marks, x) - 1, 0, len(edges) - 1)
+        local = (x - edges[place].mean(axis=1)) / grid.halves[place, 0]
+        onto = legendre.legvander(local, NODES - 1) @ COEFFICIENTS
+        mean, slope = (each.reshape(-1, NODES)[place] for each in self(grid.points.ravel()))
+        return (mean * onto).sum(axis=1), (slope * onto).sum(axis=1)
+
+    def __call__(self, x: Array) -> tuple[Array, Array]:
+        mean, slope = np.zeros(len(x)), np.zeros(len(x))
+        cuts = (self._breaks[None, :] - self._c * x[:, None]) / self._lean
+        ends = np.full((len(x), 1), self._reach)
+        marks = np.concatenate([-ends, np.clip(cuts, -self._reach, self._reach), ends], axis=1)
+        marks.sort(axis=1)
+        for low, high in zip(marks.T[:-1], marks.T[1:], strict=True):
+            count = max(1, math.ceil(float((high - low).max(initial=0.0)) / self._width))
+            step = max(1, _MOST_AT_ONCE // (count * NODES))
+            for start in range(0, len(x), step):
+                some = slice(start, start + step)
+                own = self._between(x[some], low[some], high[some], count)
+                mean[some] += own[0]
+                slope[some] += own[1]
+        return mean, slope / (self._root * self._lean)
+
+    def _between(self, x: Array, low: Array, high: Array, count: int) -> tuple[Array, Array]:
+        shares = (np.arange(count)[:, None] + (1 + POINTS) / 2).ravel() / count
         wide = (high - low)[:, None]
         y = low[:, None] + wide * shares
-        weighed = wide * part * np.exp(-(y**2) / 2) / math.sqrt(2 * math.pi)
-        places = root * (c * x[:, None] + lean * y)
-        weighed *= np.asarray(function(places.ravel()), dtype=np.float64).reshape(places.shape)
-        mean += weighed.sum(axis=1)
-        slope += (weighed * y).sum(axis=1)
-    return mean, slope / (root * lean)
+        weights = wide * np.tile(WEIGHTS, count) / (2 * count)
+        places = self._root * (self._c * x[:, None] + self._lean * y)
+        values = called(self._function, places.ravel()).reshape(places.shape)
+        weighed = weights * np.exp(-(y**2) / 2) / math.sqrt(2 * math.pi) * values
+        return weighed.sum(axis=1), (weighed * y).sum(axis=1)
+
+
+def _finest(own: Panels, breaks: Array) -> float:
+    """Return the least width of panels, those left out that are narrow for a break beside."""
+    widths, middles = np.ptp(own.edges, axis=1), own.edges.mean(axis=1)
+    beside = np.abs(middles[:, None] - breaks).min(axis=1, initial=np.inf) < 20 * widths
+    return max(_FINEST, float(widths[~beside & ~own.narrow].min(initial=_WIDEST / 2)))

@@ -21,35 +21,18 @@ from typing import Any, Final
 import numpy as np
 
 from xavier._errors import ActivationError
-from xavier.theory._correlations import correlated
+from xavier.theory._correlations import correlated, jumps
 from xavier.theory.activations import Activation, Function, resolve
-from xavier.theory.quadrature import powers
+from xavier.theory.quadrature import InfinitePowerError, Powers, powers
 
-_SMALLEST, _LARGEST = 1e-9, 1e6  # lengths between which a fixed point is looked for
-_GRID: Final = np.geomspace(_SMALLEST, _LARGEST, 121)
+_GRID: Final = np.geomspace(1e-10, 1e12, 181)  # lengths between which a point is looked for
 _AGREE: Final = 1e-13
-_ZERO: Final = 1e-12  # a length so small that only the slope at zero counts
+_AT_ONE: Final = 1e-11  # of a length's relative change, where it counts as none
+NOUGHT: Final = 1e-12  # a length so small that only the derivative at zero counts
+TOLD: Final = 1e-3  # a length at which an activation must still be resolved
+_FIXED: Final = 1e-3  # of a length's relative change, where it is no fixed point
 
 Named = str | Function | Activation
-
-
-@dataclass(frozen=True, slots=True)
-class CriticalPoint:
-    """A point of the edge of chaos.
-
-    Attributes:
-        q: The length map's fixed point there.
-        sigma_w: Standard deviation of the weights times the root of their fan_in.
-        sigma_b: Standard deviation of the biases.
-    """
-
-    q: float
-    sigma_w: float
-    sigma_b: float
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return it as plain data."""
-        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +71,14 @@ def length_map(activation: Named, q: float, *, sigma_w: float, sigma_b: float = 
         sigma_b: Standard deviation of the biases.
 
     Raises:
-        ActivationError: If the power is infinite.
+        ActivationError: If the power is infinite, or a number is negative or not finite.
 
     Example:
         >>> round(length_map("relu", 3.0, sigma_w=2**0.5), 9)
         3.0
     """
-    return sigma_w**2 * _powers(activation, q).forward + sigma_b**2
+    check(q=q, sigma_w=sigma_w, sigma_b=sigma_b)
+    return sigma_w**2 * powers(elementwise(activation), variance=q).forward + sigma_b**2
 
 
 def chi_1(activation: Named, *, q: float, sigma_w: float) -> float:
@@ -109,7 +93,8 @@ def chi_1(activation: Named, *, q: float, sigma_w: float) -> float:
         >>> round(chi_1("tanh", q=1.0, sigma_w=1.0), 6)
         0.464403
     """
-    return sigma_w**2 * _powers(activation, q).backward
+    check(q=q, sigma_w=sigma_w)
+    return sigma_w**2 * derived(activation, q).backward
 
 
 def length_fixed_point(activation: Named, *, sigma_w: float, sigma_b: float = 0.0) -> float:
@@ -121,8 +106,11 @@ def length_fixed_point(activation: Named, *, sigma_w: float, sigma_b: float = 0.
         sigma_b: As for `length_map`.
 
     Returns:
-        q*; 0 or infinity where the map shrinks or grows without end, and 1 where, as for
-        ReLU at its own gain, it moves nothing.
+        q*; 0 or infinity where the map shrinks or grows without end, and 1 where that is a
+        fixed point, stable or not, as for every activation at its own gain.
+
+    Raises:
+        ActivationError: As for `length_map`.
 
     Example:
         >>> round(length_fixed_point("tanh", sigma_w=1.5**0.5, sigma_b=0.05**0.5), 6)
@@ -130,17 +118,21 @@ def length_fixed_point(activation: Named, *, sigma_w: float, sigma_b: float = 0.
     """
     moved = lambda q: length_map(activation, q, sigma_w=sigma_w, sigma_b=sigma_b) / q - 1  # noqa: E731
     start = moved(1.0)
-    if abs(start) < _AGREE:
+    if abs(start) < _AT_ONE:
         return 1.0
     grid = _GRID[_GRID > 1] if start > 0 else _GRID[_GRID < 1][::-1]
     before = 1.0
     for q in grid.tolist():
         try:
             crossed = moved(q) * start <= 0
-        except ActivationError:
+        except InfinitePowerError:
             return math.inf
+        except ActivationError:
+            if q > TOLD:
+                raise
+            return 0.0  # so small that the function's own rounding hides it
         if crossed:
-            return _root(moved, before, q)
+            return root(moved, before, q)
         before = q
     return math.inf if start > 0 else 0.0
 
@@ -160,20 +152,27 @@ def correlation_map(
         sigma_w: As for `length_map`.
         sigma_b: As for `length_map`.
 
+    Raises:
+        ActivationError: As for `length_map`, and if q is zero or c is no correlation.
+
     Example:
         >>> round(correlation_map("relu", 0.0, q=1.0, sigma_w=2**0.5), 6)  # 1 / pi
         0.31831
     """
-    found = correlated(_function(activation), q, c)
+    check(q=q, sigma_w=sigma_w, sigma_b=sigma_b)
+    _check_positive(q)
+    found = correlated(elementwise(activation), q, c)
     return (sigma_w**2 * found.forward + sigma_b**2) / q
 
 
 def correlation_fixed_point(
     activation: Named, *, q: float, sigma_w: float, sigma_b: float = 0.0
 ) -> float:
-    """Return the correlation c* that any two inputs reach with depth.
+    """Return the correlation c* that two inputs reach with depth.
 
-    It is 1 in the ordered phase, `chi_1 <= 1`, and below 1 in the chaotic one.
+    It is 1 in the ordered phase, `chi_1 <= 1`, and below 1 in the chaotic one, and wherever the
+    activation jumps. An odd activation without biases keeps orthogonal inputs orthogonal, so
+    that its c* below 1 is 0.
 
     Args:
         activation: As for `length_map`.
@@ -181,19 +180,30 @@ def correlation_fixed_point(
         sigma_w: As for `length_map`.
         sigma_b: As for `length_map`.
 
+    Raises:
+        ActivationError: As for `correlation_map`, and if q is no fixed point.
+
     Example:
         >>> round(correlation_fixed_point("tanh", q=1.428008, sigma_w=3**0.5, sigma_b=0.05**0.5), 4)
         0.2993
     """
-    if chi_1(activation, q=q, sigma_w=sigma_w) <= 1 + 1e-9:
+    moved = length_map(activation, q, sigma_w=sigma_w, sigma_b=sigma_b)
+    _check_positive(q)
+    if abs(moved - q) > _FIXED * q:
+        raise ActivationError(
+            f"q is {q:.6g}, expected a fixed point: the length map takes it to {moved:.6g}",
+            hint="see length_fixed_point",
+        )
+    ordered = chi_1(activation, q=q, sigma_w=sigma_w) <= 1 + 1e-9
+    if ordered and not jumps(elementwise(activation), q):
         return 1.0
     gap = lambda c: correlation_map(activation, c, q=q, sigma_w=sigma_w, sigma_b=sigma_b) - c  # noqa: E731
-    if gap(0.0) <= _AGREE:  # an odd function without biases keeps inputs orthogonal
+    if gap(0.0) <= _AGREE:
         return 0.0
     near = 0.5
     while gap(1 - near) > 0 and near > 1e-9:  # noqa: PLR2004 - c* = 1 to all digits from there
         near /= 4
-    return _root(gap, 0.0, 1 - near) if near > 1e-9 else 1.0  # noqa: PLR2004
+    return root(gap, 0.0, 1 - near) if near > 1e-9 else 1.0  # noqa: PLR2004
 
 
 def depth_scales(activation: Named, *, sigma_w: float, sigma_b: float = 0.0) -> DepthScales:
@@ -221,119 +231,51 @@ def depth_scales(activation: Named, *, sigma_w: float, sigma_b: float = 0.0) -> 
     q = length_fixed_point(activation, sigma_w=sigma_w, sigma_b=sigma_b)
     if not 0 < q < math.inf:
         raise ActivationError(
-            f"the length map goes to {q:.3g} at sigma_w = {sigma_w:.6g}, sigma_b = {sigma_b:.6g}: "
-            "there is no fixed point to have a depth scale",
+            f"the length map goes to {q:.3g} at sigma_w = {sigma_w:.6g}, sigma_b = {sigma_b:.6g}, "
+            "expected a fixed point between 0 and infinity",
             hint="see critical_point for weights and biases that have one",
         )
     chi = chi_1(activation, q=q, sigma_w=sigma_w)
     c = correlation_fixed_point(activation, q=q, sigma_w=sigma_w, sigma_b=sigma_b)
-    rate = chi if c == 1 else sigma_w**2 * correlated(_function(activation), q, c).backward
+    rate = chi if c == 1 else sigma_w**2 * correlated(elementwise(activation), q, c).backward
     return DepthScales(
         q=q,
         c=c,
         chi_1=chi,
-        xi_q=_scale(sigma_w**2 * _powers(activation, q).slope),
+        xi_q=_scale(sigma_w**2 * derived(activation, q).slope),
         xi_c=_scale(rate),
         xi_gradient=_scale(chi),
     )
 
 
-def critical_point(activation: Named, *, q: float) -> CriticalPoint:
-    """Return the weights and biases whose length map has the fixed point q, at chi_1 = 1.
-
-    `sigma_w**2 = 1 / E[f'**2]` and `sigma_b**2 = q - sigma_w**2 E[f**2]`.
-
-    Args:
-        activation: As for `length_map`.
-        q: The fixed point; positive.
-
-    Raises:
-        ActivationError: If the biases' variance would have to be negative (sigmoid, softplus):
-            there is no critical point then.
-
-    Example:
-        >>> point = critical_point("tanh", q=1.0)
-        >>> round(point.sigma_w**2, 6), round(point.sigma_b**2, 4)
-        (2.153303, 0.151)
-
-    Reference:
-        Pennington, Schoenholz and Ganguli, "Resurrecting the sigmoid in deep learning through
-        dynamical isometry", 2017, section 2.
-    """
-    found = _powers(activation, q)
-    if not found.backward > 0:
-        raise ActivationError(f"{_name(activation)} has no critical point: its slope is zero")
-    squared = 1 / found.backward
-    biases = q - squared * found.forward
-    if biases < -1e-9 * q:
-        raise ActivationError(
-            f"{_name(activation)} has no critical point at q = {q:.6g}: the biases would need "
-            f"the variance {biases:.6g}",
-            hint="no variance of the weights keeps both signal and gradient; a norm or skip does",
-        )
-    return CriticalPoint(q, math.sqrt(squared), math.sqrt(max(biases, 0.0)))
-
-
-def edge_of_chaos(
-    activation: Named, *, sigma_w: float | None = None, sigma_b: float | None = None
-) -> CriticalPoint:
-    """Return the point of the edge of chaos that has the given weights or biases.
-
-    Args:
-        activation: As for `length_map`.
-        sigma_w: The weights' sigma; give either this
-        sigma_b: or the biases'.
-
-    Raises:
-        ActivationError: If there is no such point, or not exactly one of both is given.
-
-    Example:
-        >>> point = edge_of_chaos("tanh", sigma_b=0.05**0.5)
-        >>> round(point.sigma_w**2, 6), round(point.q, 6)
-        (1.760955, 0.570048)
-
-    Reference:
-        Schoenholz et al., 2017, section 3 and figure 1.
-    """
-    if (sigma_w is None) == (sigma_b is None):
-        raise ActivationError("give either sigma_w or sigma_b, expected exactly one of them")
-    wanted = sigma_w if sigma_w is not None else sigma_b
-    assert wanted is not None
-
-    def miss(q: float) -> float:
-        found = _powers(activation, q)
-        squared = 1 / found.backward
-        reached = squared if sigma_w is not None else q - squared * found.forward
-        return reached - wanted**2
-
-    if abs(miss(1.0)) < _AGREE:  # for the ReLU family any q will do
-        return critical_point(activation, q=1.0)
-    before = float(_GRID[0])
-    for q in _GRID[1:].tolist():
-        try:
-            crossed = miss(before) * miss(q) <= 0
-        except (ActivationError, ZeroDivisionError):
-            break
-        if crossed:
-            return critical_point(activation, q=_root(miss, before, q))
-        before = q
-    named = f"sigma_w = {sigma_w:.6g}" if sigma_w is not None else f"sigma_b = {sigma_b:.6g}"
-    raise ActivationError(f"{_name(activation)} has no critical point with {named}")
-
-
-def _function(activation: Named) -> Function:
+def elementwise(activation: Named) -> Function:
+    """Return an activation's function, which must be one of one argument."""
     resolved = resolve(activation)
     if resolved.gate:
         raise ActivationError(f"{resolved.name} is a gate of two arguments, expected one of one")
     return resolved.function
 
 
-def _name(activation: Named) -> str:
+def named(activation: Named) -> str:
+    """Return what an activation is called in a message."""
     return resolve(activation).name
 
 
-def _powers(activation: Named, q: float) -> Any:
-    return powers(_function(activation), variance=q if q > _ZERO else 0.0)
+def derived(activation: Named, q: float) -> Powers:
+    """Return the powers; near zero their limit, where a derivative is told from more."""
+    return powers(elementwise(activation), variance=q if q > NOUGHT else 0.0)
+
+
+def check(**numbers: float) -> None:
+    """Raise unless all numbers are finite, and none is negative."""
+    for name, value in numbers.items():
+        if not (math.isfinite(value) and value >= 0):
+            raise ActivationError(f"{name} is {value}, expected a finite number, zero or more")
+
+
+def _check_positive(q: float) -> None:
+    if q == 0:
+        raise ActivationError("q is 0, expected a positive number")
 
 
 def _scale(rate: float) -> float:
@@ -343,7 +285,7 @@ def _scale(rate: float) -> float:
     return math.inf if abs(size - 1) < 1e-12 else -1 / math.log(size)  # noqa: PLR2004
 
 
-def _root(function: Callable[[float], float], low: float, high: float) -> float:
+def root(function: Callable[[float], float], low: float, high: float) -> float:
     """Return where a function changes sign between two points, by the Illinois method."""
     at_low, at_high = function(low), function(high)
     if at_low == 0:
