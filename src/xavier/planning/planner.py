@@ -7,6 +7,7 @@ first as a lookup, but decided by the contraction at the end.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -244,7 +245,7 @@ class Planner:
         if feed.function is None:
             return True
         found = powers(feed.function, variance=1.0)
-        return found.forward <= found.backward * (1 + 1e-9)
+        return math.isfinite(found.backward) and found.forward <= found.backward * (1 + 1e-9)
 
     # Decisions
 

@@ -112,6 +112,11 @@ class Auto:
                 f"{told}; in a plain stack this deep the gradient's power E[f'^2] ="
                 f" {feed.backward:.6g} decides: chi_1 = 1",
             )
+        if not math.isfinite(feed.backward):
+            return Choice(
+                rules.ForwardGain(),
+                f"{told}: its exact forward gain; the gradient's power E[f'^2] is infinite",
+            )
         if setting.hopeless:
             told += "; the stack is too deep for it, and no variance has chi_1 = 1 without"
             told += " a negative bias variance"

@@ -11,7 +11,7 @@ import numpy as np
 
 from xavier._errors import ActivationError
 from xavier.theory._calls import Array, called
-from xavier.theory._cutting import InfinitePowerError, panels
+from xavier.theory._cutting import InfinitePowerError, panels, require_finite_slope
 from xavier.theory._one_variable import powers
 from xavier.theory._panels import COEFFICIENTS, NODES, SLOPES, TAIL, Panels
 
@@ -177,6 +177,7 @@ def _section_breaks(function: Function2, spreads: Pair, means: Pair, axis: int) 
             function(x, np.full_like(x, at)) if axis == 0 else function(np.full_like(x, at), x)
         )
         cut = panels(section, variance=spreads[axis] ** 2, mean=means[axis], checked=False)
+        require_finite_slope(cut, means[axis])
         found = np.union1d(found, cut.breaks())
     return found
 
