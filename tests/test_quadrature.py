@@ -20,7 +20,7 @@ from gaussian_moments import (
 )
 from xavier._errors import ActivationError
 from xavier.theory import Powers2, powers, powers2, resolve
-from xavier.theory.quadrature import InfinitePowerError
+from xavier.theory.quadrature import InfinitePowerError, moments2
 
 PROMISE = 1e-10
 VARIANCES = (1e-4, 1.0, 30.0)
@@ -588,3 +588,24 @@ def test_a_bent_line_that_is_five_percent_steeper_is_told_apart(knot, steepness)
     found = powers(made_of_lines([knot], lines))
     assert worst_error(found, moments_of_lines([knot], lines), variance=1.0) < PROMISE
     assert worst_error(found, moments_of_lines([knot], steeper), variance=1.0) > 0.01
+
+
+@pytest.mark.parametrize(
+    ("function", "mean", "second", "error"),
+    [
+        (lambda a, b: a * np.tanh(b), 0.0, 0.39429449, 1e-8),
+        (lambda a, b: np.sin(a + b), 0.0, (1 - math.exp(-4)) / 2, 1e-10),
+        (np.hypot, math.sqrt(math.pi / 2), 2.0, 1e-4),
+        (np.maximum, 1 / math.sqrt(math.pi), 1.0, 2e-4),
+        (lambda a, b: (a > b) * 1.0, 0.5, 0.5, 1e-2),
+    ],
+    ids=["product", "smooth", "kinked", "slanted", "jump"],
+)
+def test_moments_alone_are_found_on_an_even_grid(function, mean, second, error):
+    found = moments2(function)
+    assert found == pytest.approx((mean, second), rel=error, abs=error)
+
+
+def test_a_pole_on_the_way_is_no_moment():
+    with pytest.raises(InfinitePowerError):
+        moments2(lambda a, b: a + 1 / b)

@@ -84,6 +84,7 @@ def test_drawn_models_are_healthy_and_follow_their_plan(name):
 COUNTED_BY_CONVENTION = {
     "vit": ("classifier",),
     "convnext": ("classifier", "dwconv"),
+    "rwkv": ("attention.output",),  # an attention written as a recurrence
 }
 
 
