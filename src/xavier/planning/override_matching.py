@@ -15,6 +15,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, dataclass, fields
+from itertools import chain
 from typing import Any, Final, cast
 
 from xavier import rules
@@ -86,7 +87,8 @@ def glob(pattern: str) -> re.Pattern[str]:
 
     Args:
         pattern: `*` stands for anything, dots included, `?` for one character, and
-            `[0-3,7]` or `[0,2,..,98]` for these indices; any other bracket for itself.
+            `[0-3,7]` or `[0,2,..,98]` for these indices, as folded names have them; any
+            other bracket for itself.
 
     Raises:
         PlanError: If one pair of brackets holds more than 10,000 indices.
@@ -105,9 +107,10 @@ def _translated(part: str) -> str:
     found = indices(part[1:-1]) if part.startswith("[") and part.endswith("]") else None
     if found is None:
         return re.escape(part)
-    if len(found) > _WIDEST:
-        raise PlanError(f"pattern {part!r} has {len(found)} indices, expected at most {_WIDEST}")
-    return f"(?:{'|'.join(map(str, found))})"
+    count = sum(map(len, found))
+    if count > _WIDEST:
+        raise PlanError(f"pattern {part!r} has {count:,} indices, expected at most {_WIDEST:,}")
+    return f"(?:{'|'.join(map(str, chain.from_iterable(found)))})"
 
 
 def compile_overrides(spec: Spec | None) -> tuple[Override, ...]:
