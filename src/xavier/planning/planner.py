@@ -11,6 +11,7 @@ import math
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from xavier import laws
 from xavier._errors import ActivationError
@@ -85,6 +86,10 @@ class Planner:
         self._critical: frozenset[int] = frozenset()
         self._hopeless: frozenset[int] = frozenset()
 
+    @cached_property
+    def _graph(self) -> Graph:
+        return Graph(self.flow)
+
     def decide(self) -> list[Decision]:
         """Return a decision for every site, in the order of the parameters."""
         for turn in range(_PASSES):
@@ -97,8 +102,7 @@ class Planner:
                 self._critical, self._hopeless = critical | self._critical, hopeless
                 if settled:
                     break
-        graph = Graph(self.flow)
-        return [self._decision(graph, site) for site in self.sites]
+        return [self.decision(site) for site in self.sites]
 
     # One pass
 
@@ -254,7 +258,8 @@ class Planner:
         variance = laws.second_moment(law, site.shape) * site.scale**2
         return site.fan_out * variance * feed.backward
 
-    def _decision(self, graph: Graph, site: Site) -> Decision:
+    def decision(self, site: Site) -> Decision:
+        """Return what is decided for a site, or for one that would be used as a site is."""
         feed = self.deciding_feed(site)
         if site.key not in self._chosen:
             self._chosen[site.key] = self._choose(site)
@@ -274,7 +279,7 @@ class Planner:
             law=law,
             predicted_q=q,
             predicted_chi=self._predicted_chi(site, feed),
-            followed_by=self._followed_by(graph, use.op),
+            followed_by=self._followed_by(use.op),
             follower_law=self._follower_law(site),
             notes=self._use_notes(site),
         )
@@ -303,7 +308,7 @@ class Planner:
             f"it is used {len(site.uses)} times on signals of different size; the largest decides",
         )
 
-    def _followed_by(self, graph: Graph, at: int) -> str:
+    def _followed_by(self, at: int) -> str:
         names = {
             feed.name
             for feed in self._feeds.values()
@@ -313,7 +318,7 @@ class Planner:
             names.add("gated product")
         if names:
             return " / ".join(sorted(names))
-        return _next_step(graph, self.flow.ops[at].output)
+        return _next_step(self._graph, self.flow.ops[at].output)
 
 
 def _next_step(graph: Graph, value: int) -> str:
