@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from xavier._types.laws import Law
 from xavier.flow.feeds import Feed
+from xavier.planning.defaults import default_law
 from xavier.planning.sites import Site
 from xavier.rules import Facts, Rule
 
@@ -40,6 +41,8 @@ class Setting:
             fan_out=site.fan_out * site.scale**2,
             forward_power=self.feed.forward,
             backward_power=self.feed.backward,
+            kernel=site.shape[2:],
+            default_law=default_law(site.parameter),
         )
 
 
