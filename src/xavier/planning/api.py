@@ -10,8 +10,8 @@ from xavier._errors import PlanError, WriteError, a
 from xavier._types.plan import Plan
 from xavier.bits import Key
 from xavier.planning.backend import backend_of
-from xavier.planning.drafting import draft
-from xavier.planning.overrides import apply_overrides
+from xavier.planning.override_matching import compile_overrides
+from xavier.planning.overrides import draft_with
 from xavier.planning.recipes import Recipe, resolve
 from xavier.planning.selection import Only, select
 
@@ -38,8 +38,9 @@ def plan(
             says so.
         recipe: The name of a recipe, or an object with `name` and `choose(setting)`.
         overrides: Rules or laws for some weights: a mapping from a glob on the name,
-            `"type:Linear"`, `"role:head"` or a predicate to a rule, a law, a rule's name, or
-            `"keep"`. The last match wins.
+            `"type:Linear"`, `"role:head"` or a predicate on the recipe's assignments to a
+            rule, a law, a rule's name, or `"keep"`. The last match wins, and what stands behind
+            an overridden weight is planned for the law that this one has.
         overwrite_zeros: Whether to draw also weights that are zero on arrival although the
             signal has another way around them (LoRA's B, a zeroed residual writer).
 
@@ -49,7 +50,7 @@ def plan(
     Raises:
         TraceError: If the model raises on the example.
         PlanError: If the model cannot be planned, or an override matches nothing.
-        UnknownNameError: If there is no such recipe.
+        UnknownNameError: If there is no such recipe, role or rule.
 
     Example:
         >>> import torch, xavier
@@ -59,12 +60,10 @@ def plan(
         >>> [each.fed_by for each in drawn["2.weight"]]
         ['relu']
     """
-    chosen = _resolved(recipe)
+    chosen, compiled = _resolved(recipe), compile_overrides(overrides)
     backend = backend_of(model)
     flow = backend.untraced(model) if example is None else backend.trace(model, example)
-    drawn = draft(flow, chosen, overwrite_zeros=overwrite_zeros)
-    types = {each.name: each.module for each in flow.parameters}
-    return apply_overrides(drawn, overrides, module_types=types)
+    return draft_with(flow, chosen, compiled, overwrite_zeros=overwrite_zeros)
 
 
 def init_(  # noqa: PLR0913 - the public contract
