@@ -29,9 +29,14 @@ def cells(assignment: Assignment, *, name: str | None = None) -> tuple[str, ...]
         fans(assignment),
         text.printable(assignment.fed_by),
         text.printable(assignment.followed_by),
-        text.printable(assignment.rule),
+        "Fixed" if _is_fixed(assignment) else text.printable(assignment.rule),
         text.law(assignment.law),
     )
+
+
+def _is_fixed(assignment: Assignment) -> bool:
+    """Tell whether the rule says no more than the law."""
+    return assignment.rule == f"Fixed({assignment.law!r})"
 
 
 def fans(assignment: Assignment) -> str:
@@ -167,19 +172,21 @@ def explain(plan: Plan, name: str) -> str:
     """Return a paragraph for each region of a parameter, or the reason why it is kept."""
     assignments = plan[name]
     if not assignments:
-        kept = next(each for each in plan.kept if each.name == name)
-        return (
-            f"{text.printable(name)} {text.shape(kept.shape)} is a {kept.kind} and keeps its "
-            f"value: {_sentence(kept.reason)}"
-        )
+        kept = next(each for each in plan.kept if name in (each.name, *each.aliases))
+        place = f"{kept.name} {text.shape(kept.shape)}"
+        said = f"{place} is a {kept.kind} and keeps its value: {_sentence(kept.reason)}"
+        return text.printable(f"{said}{_aliases(kept)}")
     return "\n\n".join(_paragraph(each) for each in assignments)
 
 
 def _paragraph(a: Assignment) -> str:
     sentences = [_opening(a), _choice(a), _neighbours(a), _prediction(a), _other_fans(a)]
-    if a.aliases:
-        sentences.append(f"The same storage is also called {', '.join(a.aliases)}.")
-    return text.printable(" ".join(each for each in sentences if each))
+    return text.printable(" ".join(each for each in sentences if each) + _aliases(a))
+
+
+def _aliases(row: Assignment | Kept) -> str:
+    aliases = ", ".join(row.aliases)
+    return f" The same storage is also called {aliases}." if aliases else ""
 
 
 def _opening(a: Assignment) -> str:
@@ -197,7 +204,8 @@ def _opening(a: Assignment) -> str:
 
 
 def _choice(a: Assignment) -> str:
-    return f"{a.rule} draws it from {text.law(a.law)}: {_sentence(a.reason)}"
+    drawn = "It is drawn" if _is_fixed(a) else f"{a.rule} draws it"
+    return f"{drawn} from {text.law(a.law)}: {_sentence(a.reason)}"
 
 
 def _neighbours(a: Assignment) -> str:

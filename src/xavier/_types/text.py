@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 import textwrap
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import fields
 from typing import Final
@@ -58,12 +59,24 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]], *, width: int) ->
     """
     used = [at for at in range(len(heads)) if any(row[at] for row in rows)]
     cells = [[heads[at] for at in used], *([row[at] for at in used] for row in rows)]
-    widths = [max(len(line[at]) for line in cells) for at in range(len(used))]
+    widths = [max(_columns(line[at]) for line in cells) for at in range(len(used))]
     if sum(widths) + len(_GAP) * (len(widths) - 1) > max(width, _NARROWEST):
         return None
     cells.insert(1, ["-" * size for size in widths])
-    lines = (_GAP.join(map(str.ljust, line, widths)).rstrip() for line in cells)
+    lines = (_GAP.join(map(_filled, line, widths)).rstrip() for line in cells)
     return "\n".join(lines)
+
+
+def _filled(cell: str, width: int) -> str:
+    return cell + " " * (width - _columns(cell))
+
+
+def _columns(text: str) -> int:
+    """Return how many columns of a terminal a text takes."""
+    if text.isascii():
+        return len(text)
+    wide = sum(unicodedata.east_asian_width(each) in {"W", "F"} for each in text)
+    return len(text) + wide - sum(unicodedata.combining(each) > 0 for each in text)
 
 
 def entry(name: str, details: Sequence[str], *, width: int) -> str:

@@ -80,7 +80,7 @@ class _Asking:
 
     def of_kept(self, kept: Kept) -> Override | None:
         """Return the override that draws what the recipe keeps: one that gives its whole name."""
-        named = [each for each in self._overrides if each.exact and each.match == kept.name]
+        named = [each for each in self._overrides if each.names(kept)]
         if not named or named[-1].value == KEEP:
             return None
         if kept.kind != "parameter":
@@ -93,7 +93,7 @@ class _Asking:
         for each in self._overrides:
             if any(self._found((each,), row) for row in self._plan):
                 continue
-            if any(each.exact and each.match == kept.name for kept in self._plan.kept):
+            if any(map(each.names, self._plan.kept)):
                 continue
             raise PlanError(f"override {each} matches nothing", hint=self._hint(each))
 

@@ -132,7 +132,7 @@ class _Drafter:
         name = parameter.name
         if name in self._planner.silent:
             reason = "it arrived as zeros, and the signal goes around it; overwrite_zeros draws it"
-            return [], [Kept(name, parameter.shape, "parameter", reason)]
+            return [], [Kept(name, parameter.shape, "parameter", reason, parameter.aliases)]
         if name in self._decisions and parameter.drawable and 0 not in parameter.shape:
             return self._drawn(parameter, [_assignment(d) for d in self._decisions[name]]), []
         sibling = self._patterns.get((_pattern(name), parameter.shape))

@@ -22,7 +22,7 @@ from xavier import rules
 from xavier._errors import PlanError, UnknownNameError
 from xavier._types.folding import indices
 from xavier._types.laws import Law
-from xavier._types.plan import Assignment, Role
+from xavier._types.plan import Assignment, Kept, Role
 
 KEEP: Final = "keep"
 
@@ -58,6 +58,10 @@ class Override:
     def exact(self) -> bool:
         """Whether it is a parameter's whole name."""
         return isinstance(self.match, str) and not re.search(r"[*?\[]|^(type|role):", self.match)
+
+    def names(self, kept: Kept) -> bool:
+        """Return whether it gives the whole name of something that is kept."""
+        return self.exact and self.match in (kept.name, *kept.aliases)
 
     def matches(
         self, *, name: str, module_type: str, role: Role, assignment: Assignment | None = None

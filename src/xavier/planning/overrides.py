@@ -24,7 +24,7 @@ from xavier.planning.drafting import draft
 from xavier.planning.override_matching import KEEP, Override
 from xavier.planning.parameters import arrived_moments, drawn_moments
 from xavier.planning.recipes import Recipe
-from xavier.planning.selection import whole_shape
+from xavier.planning.selection import kept_of
 from xavier.planning.setting import Choice, Setting
 
 
@@ -63,7 +63,7 @@ def draft_with(
     ]
     kept = [
         *(each for each in again.kept if each.name not in fixed),
-        *(_kept(plan[name], override) for name, override in wanted.kept.items()),
+        *(kept_of(plan[name], f"by the override {by.label}") for name, by in wanted.kept.items()),
     ]
     place = {each.name: at for at, each in enumerate(flow.parameters)}
     return replace(
@@ -165,6 +165,7 @@ def _revived(kept: Kept, override: Override) -> Assignment:
         law=_law(override, _unknown_fans(kept.shape), name=kept.name),
         reason=f"by the override {override.label}; else it would keep its value, "
         f"since {kept.reason}",
+        aliases=kept.aliases,
     )
 
 
@@ -192,8 +193,3 @@ def _held(
     arrived = arrived_moments(flow)
     held = {name: arrived[name] for name in wanted.kept}
     return held | {name: drawn_moments(rows) for name, rows in fixed.items()}
-
-
-def _kept(rows: Sequence[Assignment], override: Override) -> Kept:
-    shape = whole_shape(rows)
-    return Kept(rows[0].name, shape, "parameter", f"by the override {override.label}")

@@ -130,4 +130,5 @@ def _constant(
 
 
 def _kept(parameter: Parameter, reason: str) -> Treatment:
-    return Treatment(kept=(Kept(parameter.name, parameter.shape, "parameter", reason),))
+    kept = Kept(parameter.name, parameter.shape, "parameter", reason, parameter.aliases)
+    return Treatment(kept=(kept,))

@@ -33,11 +33,13 @@ def select(plan: Plan, only: Only | None) -> Plan:
     for each in plan.assignments:
         if not wanted(each):
             left.setdefault(each.name, []).append(each)
-    kept = tuple(
-        Kept(name, whole_shape(rows), "parameter", "left as it is: not among `only`")
-        for name, rows in left.items()
-    )
+    kept = (kept_of(rows, "left as it is: not among `only`") for rows in left.values())
     return replace(plan, assignments=drawn, kept=(*plan.kept, *kept))
+
+
+def kept_of(rows: Sequence[Assignment], reason: str) -> Kept:
+    """Return the entry of a parameter that is kept although the rows would draw all of it."""
+    return Kept(rows[0].name, whole_shape(rows), "parameter", reason, rows[0].aliases)
 
 
 def whole_shape(rows: Sequence[Assignment]) -> tuple[int, ...]:
