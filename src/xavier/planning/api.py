@@ -13,7 +13,7 @@ from xavier.planning.backend import backend_of
 from xavier.planning.override_matching import compile_overrides
 from xavier.planning.overrides import draft_with
 from xavier.planning.recipes import Recipe, resolve
-from xavier.planning.selection import Only, select
+from xavier.planning.selection import Only, completed, select
 
 Progress = Callable[[int, int], None]
 
@@ -88,18 +88,20 @@ def init_(  # noqa: PLR0913 - the public contract
     Args:
         model: A `torch.nn.Module`, on any device, meta included.
         example: As for `plan`.
-        seed: The seed of the bits; None draws one from the framework's own generator.
+        seed: The seed of the bits; None takes the plan's, and if it has none, draws one from
+            the framework's own generator.
         scope: A prefix of every name, for two networks of one shape.
         recipe: As for `plan`; ignored if `plan` is given.
         plan: A plan to carry out, such as one read from a file.
         only: Draw these weights alone: names, globs as in `overrides`, or a predicate on
             names; the rest are left as they are.
-        overrides: As for `plan`.
-        overwrite_zeros: As for `plan`.
+        overrides: As for `plan`, which must not be given then.
+        overwrite_zeros: As for `plan`, likewise.
         progress: Called with (elements drawn, elements in all) as the drawing goes on.
 
     Returns:
-        The plan that was carried out, with the seed and the scope.
+        The plan that was carried out, with the seed and the scope. A parameter that a given plan
+        does not name is listed as kept.
 
     Raises:
         TraceError: If the model raises on the example.
@@ -111,6 +113,8 @@ def init_(  # noqa: PLR0913 - the public contract
             completes it to the same bits. What was on the meta device is there again.
     """
     _require_usable(plan, progress)
+    if plan is not None:
+        _require_nothing_beside(overrides=overrides, overwrite_zeros=overwrite_zeros)
     backend = backend_of(model)
     data_dependent = plan is None and _resolved(recipe).name == "lsuv"
     if data_dependent and example is None:
@@ -130,7 +134,7 @@ def init_(  # noqa: PLR0913 - the public contract
     drawn = _carried_out(model, made, example if data_dependent else None, progress)
     if advance is not None:
         advance()
-    return drawn
+    return drawn if plan is None else completed(drawn, backend.slots(model))
 
 
 _make_plan = plan  # `init_` has an argument of the same name
@@ -176,6 +180,16 @@ def _require_usable(plan: object, progress: object) -> None:
         )
     if progress is not None and not callable(progress):
         raise PlanError(f"progress is {progress!r}, expected a function of two counts")
+
+
+def _require_nothing_beside(**given: object) -> None:
+    """Refuse what would change a plan that is already made."""
+    for name, value in given.items():
+        if value:
+            raise PlanError(
+                f"plan and {name} were both given, expected one of them",
+                hint=f"make the plan with it: xavier.plan(model, example, {name}=...)",
+            )
 
 
 def _resolved(recipe: Any) -> Recipe:
