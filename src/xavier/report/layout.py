@@ -131,7 +131,7 @@ def table(console: Console, columns: Sequence[Column]) -> Table:
     return made
 
 
-def packed(items: Sequence[Text], *, width: int, separator: str, indent: int = 2) -> list[Text]:
+def packed(items: Iterable[Text], *, width: int, separator: str) -> list[Text]:
     """Return items joined into lines that break between items alone."""
     lines: list[Text] = []
     for item in items:
@@ -139,5 +139,5 @@ def packed(items: Sequence[Text], *, width: int, separator: str, indent: int = 2
         if lines and lines[-1].cell_len + joined <= width:
             lines[-1].append(separator, style="dim").append_text(item)
         else:
-            lines.append(Text(" " * indent).append_text(item))
+            lines.append(item.copy())
     return lines
