@@ -172,3 +172,131 @@ def full_row(**fields):
         "frameworks": {"torch": (2.0, 6.0), "keras": (math.inf, 1.0)},
     }
     return row(**given | fields)
+
+
+def transformer():
+    """Return a plan of a small language model, folded rows, blocks of a packed weight, a tie."""
+    blocks = [
+        each
+        for at in range(12)
+        for each in (
+            *(
+                row(
+                    f"blocks.{at}.attention.qkv.weight",
+                    (192, 64),
+                    region=Region(0, ((start, start + 64),)),
+                    fan_in=64.0,
+                    fan_out=64.0,
+                    fed_by="normalization",
+                    followed_by="identity",
+                    rule="XavierExact()",
+                    law=laws.Normal(0.0, 0.125),
+                )
+                for start in (0, 64, 128)
+            ),
+            bias(f"blocks.{at}.attention.qkv.bias", 192),
+            row(
+                f"blocks.{at}.down.weight",
+                (64, 256),
+                role=Role.RESIDUAL,
+                fan_in=256.0,
+                fan_out=64.0,
+                fed_by="gelu",
+                followed_by="sum",
+                rule="Scaled(ForwardGain(), factor=0.204124)",
+                law=laws.Normal(0.0, 0.0167197),
+            ),
+        )
+    ]
+    table = row(
+        "tokens.weight",
+        (50257, 64),
+        role=Role.TIED,
+        fan_in=64.0,
+        fan_out=50257.0,
+        fed_by="normalization",
+        followed_by="output",
+        rule="VarianceScaling(scale=0.25)",
+        law=laws.Normal(0.0, 0.0625),
+        aliases=("head.weight",),
+    )
+    return plan(table, *blocks, recipe="auto", seed=0)
+
+
+def convolutions():
+    """Return a plan of odd regions and laws, of what is kept, and of notes."""
+    rows = (
+        row("stem.weight", (16, 3, 3, 3), role=Role.INPUT, fed_by="identity", fan_in=27.0),
+        row(
+            "up.weight",
+            (16, 8, 4, 4),
+            fan_in=64.0,
+            fan_out=128.0,
+            frameworks={"torch": (128.0, 256.0)},
+            rule="He(mode='fan_out')",
+            law=laws.TruncatedNormal(0.0, 0.125, 2.0),
+        ),
+        row(
+            "gates",
+            (8, 4, 6),
+            region=Region(1, ((0, 1), (3, 4))),
+            fan_in=2.5,
+            fan_out=1e12,
+            followed_by="",
+            law=laws.Uniform(-0.1, 0.1),
+        ),
+        row("padding", (9, 4), region=Region(0, ((2, 3),)), law=laws.Constant(0.0), fed_by=""),
+        bias("stem.bias", 16),
+        row(
+            "gain",
+            (16,),
+            role=Role.OTHER,
+            fan_in=NAN,
+            fan_out=NAN,
+            fed_by="",
+            followed_by="",
+            rule="Fixed(Constant(value=0.1))",
+            law=laws.Constant(0.1),
+        ),
+    )
+    kept = [
+        *(
+            Kept(f"blocks.{at}.scale", (16,), "parameter", "no contraction reads it")
+            for at in range(6)
+        ),
+        Kept("logit_scale", (), "parameter", "no contraction reads it"),
+        Kept("lora.b", (4, 16), "parameter", "it arrived as zeros; overwrite_zeros draws it"),
+        Kept("norm.running_mean", (16,), "buffer", "buffers keep what their owner gives them"),
+    ]
+    notes = (
+        "a branch on `gates` was guessed",
+        "the norms stand after the residual adds: writers are not scaled for their number; if many"
+        " such layers do not train, DeepNorm weighs the stream by more than 1",
+    )
+    return plan(*rows, kept=kept, notes=notes, scope="teacher.", recipe="auto")
+
+
+def hostile():
+    """Return a plan whose every word tries to break out of its place."""
+    rows = [
+        row(
+            text or "unnamed",
+            fed_by=text,
+            followed_by=text,
+            rule=text,
+            reason=text,
+            aliases=(text,),
+            frameworks={text: (1.0, 2.0)},
+        )
+        for text in HOSTILE
+    ]
+    kept = [Kept(f"{text}.kept", (2,), "parameter", text) for text in HOSTILE]
+    return plan(*rows, kept=kept, notes=HOSTILE, scope=HOSTILE[0], recipe=HOSTILE[1])
+
+
+def empty():
+    """Return a plan that draws and keeps nothing."""
+    return plan()
+
+
+EVERY = {made.__name__: made for made in (transformer, convolutions, hostile, empty)}

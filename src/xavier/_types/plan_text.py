@@ -59,8 +59,8 @@ def columns(rows: Sequence[Row], *, width: int) -> tuple[int, int, int] | None:
     shape = max(len("shape"), *(len(row.shape) for row in rows))
     role = max(len("role"), *(len(row.role) for row in rows))
     law = max(len(row.law) for row in rows)
-    title = min(width - shape - role - law - 6, max(len(row.title) for row in rows))
-    return (title, shape, role) if title >= _TITLE else None
+    room, longest = width - shape - role - law - 6, max(len(row.title) for row in rows)
+    return (min(room, longest), shape, role) if room >= min(_TITLE, longest) else None
 
 
 def cells(assignment: Assignment, *, name: str | None = None, to: str = ">") -> tuple[str, ...]:

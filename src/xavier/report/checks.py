@@ -48,13 +48,15 @@ def render_check(check: Check, console: Console) -> None:
     if check.signal.ops:
         _Signal(check, console, signs).render()
     _findings(check, console)
+    if check.signal.notes:
+        console.print()
     for note in check.signal.notes:
         say(console, Text("note: ", style="cyan"), safe(console, note))
 
 
 def _verdict(check: Check, console: Console, signs: Glyphs) -> None:
     healthy = check.verdict is Verdict.HEALTHY
-    line = Text(f" {check.verdict.value.upper()} ", style=f"bold white on {_colour(check)}")
+    line = Text().append(f" {check.verdict.value.upper()} ", f"bold white on {_colour(check)}")
     if check.where:
         line.append(" at ").append_text(safe(console, check.where, "bold"))
     others = [each.value for each in check.verdicts if each != check.verdict]
@@ -243,7 +245,8 @@ class _Signal:
             path.append(f" x{repeats}", style="dim")
         if self._breaks is None:
             return path
-        return Text(f"{self._signs.mark if breaks else ' '} ", style="bold red").append_text(path)
+        mark = self._signs.mark if breaks else " "
+        return Text().append(f"{mark} ", "bold red").append_text(path)
 
     @staticmethod
     def _range(
