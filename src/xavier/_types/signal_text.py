@@ -105,8 +105,8 @@ def html(check: Check) -> str:
         out.append(f"<p>Cure: <code>{escape(text.printable(check.cure))}</code></p>")
     if check.findings:
         rows = [
-            [each.severity.value, each.code]
-            + [text.printable(part) for part in (each.path, each.message, each.cure)]
+            [each.severity.value]
+            + [text.printable(part) for part in (each.code, each.path, each.message, each.cure)]
             for each in by_severity(check)
         ]
         table = html_table(("severity", "code", "path", "message", "cure"), rows)
