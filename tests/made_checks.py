@@ -6,7 +6,7 @@ import math
 
 from hypothesis import strategies as st
 
-from made_plans import HOSTILE, number, word
+from made_plans import HOSTILE, NAN, number, word
 from xavier._types.signal import (
     Check,
     Finding,
@@ -19,7 +19,7 @@ from xavier._types.signal import (
 
 INIT = 'xavier.init_(model, example, recipe="auto")'
 
-share = st.none() | st.floats(0, 1)
+share = st.none() | st.floats(0, 1) | st.just(NAN)
 maybe = st.none() | number
 shape = st.lists(st.integers(0, 10**6), max_size=4).map(tuple)
 ops = st.builds(

@@ -387,8 +387,8 @@ def test_a_measured_number_has_three_digits(value, said):
 
 
 def test_shares_are_in_percent():
-    assert [signal_text.share(each) for each in (None, 0.0, 0.025, 1.0)] == [
-        "-", "0 %", "2.5 %", "100 %"
+    assert [signal_text.share(each) for each in (None, NAN, 0.0, 0.025, 1.0)] == [
+        "-", "nan", "0 %", "2.5 %", "100 %"
     ]  # fmt: skip
 
 
