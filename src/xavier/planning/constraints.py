@@ -13,6 +13,7 @@ import math
 from xavier import rules
 from xavier._types.flow import Parameter
 from xavier._types.laws import Normal, Orthogonal
+from xavier.laws import round_law
 from xavier.planning.setting import Choice
 from xavier.planning.sites import Site
 
@@ -43,7 +44,7 @@ def imposed(parameter: Parameter) -> Choice | None:
         rows = shape[int(parameter.facts.get("norm_axis", 0))]
         columns = math.prod(shape) // rows
         return Choice(
-            rules.Fixed(Normal(0.0, 1 / (math.sqrt(rows) + math.sqrt(columns)))),
+            rules.Fixed(round_law(Normal(0.0, 1 / (math.sqrt(rows) + math.sqrt(columns))))),
             f"spectral norm makes the largest singular value of the {rows} x {columns} matrix 1,"
             " whatever is drawn, and its elements' standard deviation this",
         )

@@ -18,7 +18,7 @@ from dataclasses import MISSING, dataclass, fields
 from itertools import chain
 from typing import Any, Final, cast
 
-from xavier import rules
+from xavier import laws, rules
 from xavier._errors import PlanError, UnknownNameError
 from xavier._types.folding import indices
 from xavier._types.laws import Law
@@ -163,7 +163,7 @@ def _valued(value: Any) -> rules.Rule | str:
     if isinstance(value, rules.Rule) or value == KEEP:
         return value
     if isinstance(value, Law):
-        return rules.Fixed(value)
+        return rules.Fixed(laws.round_law(value))
     known = _rules_by_name()
     if isinstance(value, str):
         found = known.get(value.replace("_", "").casefold())

@@ -18,7 +18,7 @@ from xavier._errors import ActivationError
 from xavier._types.flow import Flow, Op, OpKind
 from xavier._types.laws import Law
 from xavier._types.plan import Role
-from xavier.flow.feeds import Feed
+from xavier.flow.feeds import Feed, constant_factor
 from xavier.flow.moments import Passed, Propagation
 from xavier.flow.structure import Graph, Structure, structure
 from xavier.planning.constraints import constrained
@@ -150,13 +150,18 @@ class Planner:
     def _setting(self, site: Site) -> Setting:
         feed = self.deciding_feed(site)
         ops = [use.op for use in site.uses]
+        tied = self._beside_tied(site)
+        chosen = self._chosen.get(tied.key) if tied else None
         return Setting(
             site=site,
             feed=feed,
             critical=any(op in self._critical for op in ops),
             hopeless=any(op in self._hopeless for op in ops),
             factor_after=self._factor_after(site),
-            beside_tied=self._beside_tied(site),
+            beside_tied=tied,
+            beside_rms=laws.second_moment(chosen[1], tied.shape) ** 0.5
+            if tied and chosen
+            else None,
         )
 
     def deciding_feed(self, site: Site) -> Feed:
@@ -182,12 +187,17 @@ class Planner:
             if op.kind is not OpKind.LOOKUP:
                 continue
             for each in self.flow.ops:
-                if each.kind is OpKind.MULTIPLY and op.output in each.inputs:
-                    others = [v for v in each.inputs if v != op.output]
-                    values = [self.flow.values[v] for v in others]
-                    if len(values) == 1 and not values[0].shape and values[0].mean:
-                        factor = abs(values[0].mean)
+                if op.output in each.inputs:
+                    factor *= self._constant_factor(each, op.output)
         return factor
+
+    def _constant_factor(self, op: Op, value: int) -> float:
+        """Return the constant that an op multiplies one of its inputs by; 1 if it does not."""
+        others = [self.flow.values[each] for each in op.inputs if each != value]
+        if op.function is not None and not others:
+            return abs(constant_factor(op.function) or 1.0)
+        scaled = op.kind is OpKind.MULTIPLY and len(others) == 1 and not others[0].shape
+        return abs(others[0].mean or 1.0) if scaled else 1.0
 
     def _beside_tied(self, site: Site) -> Site | None:
         """Return the tied table whose rows this lookup's rows are added to, if there is one."""

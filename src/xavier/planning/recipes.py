@@ -85,9 +85,9 @@ class Auto:
     def _lookup(self, setting: Setting) -> Choice:
         if setting.beside_tied is not None:
             tied = setting.beside_tied
-            width = tied.shape[-1]
+            std = setting.beside_rms or _LOGIT_RMS / math.sqrt(tied.shape[-1])
             return Choice(
-                rules.RandomNormal(std=_LOGIT_RMS / math.sqrt(width)),
+                rules.RandomNormal(std=std),
                 f"its rows are added to those of the tied table `{tied.parameter.name}`, and get"
                 " the same size",
             )

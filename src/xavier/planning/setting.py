@@ -22,6 +22,7 @@ class Setting:
         hopeless: Whether it is part of one that no initialization keeps from vanishing.
         factor_after: For lookups: a constant that the rows are multiplied by.
         beside_tied: For lookups: the tied table whose rows these are added to.
+        beside_rms: The RMS of that table's elements, once its law is known.
     """
 
     site: Site
@@ -30,6 +31,7 @@ class Setting:
     hopeless: bool = False
     factor_after: float = 1.0
     beside_tied: Site | None = None
+    beside_rms: float | None = None
 
     @property
     def facts(self) -> Facts:
