@@ -158,6 +158,13 @@ def test_a_block_of_a_packed_weight_is_overridden_alone():
     assert second.law == LAW
 
 
+def test_a_part_of_a_bias_is_overridden_alone():
+    forget = lambda row: row.role == "bias" and row.law == Constant(1)
+    model, x = nn.LSTM(8, 8, batch_first=True), torch.zeros(2, 5, 8)
+    rows = planned({forget: Constant(3)}, model, x)["bias_ih_l0"]
+    assert [(str(row.region), row.law.value) for row in rows] == [("[0:8+16:32]", 0), ("[8:16]", 3)]
+
+
 def test_a_convolution_can_be_delta_orthogonal():
     model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3))
     plan = planned({"2.weight": rules.DeltaOrthogonal()}, model, torch.zeros(1, 3, 9, 9))
