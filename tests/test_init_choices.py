@@ -65,7 +65,6 @@ def twins():
         (lambda name: name.startswith("head"), {"table.weight"}),
         (iter(["*.3.*"]), {"layers.3.weight", "layers.3.bias"}),
     ],
-    ids=str,
 )
 def test_only_these_weights_are_drawn(twins, only, drawn):
     model, before = twins
@@ -109,7 +108,6 @@ def test_a_tied_weight_that_is_left_is_known_by_all_its_names():
         (3, "only is 3, expected names, globs, or a predicate on names"),
         ([3], r"only is \[3\], expected names, globs, or a predicate on names"),
     ],
-    ids=str,
 )
 def test_only_that_selects_nothing_touches_nothing(twins, only, message):
     model, before = twins
