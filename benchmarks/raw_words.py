@@ -1,4 +1,4 @@
-"""Write a stream's words to standard output: `python -m benchmarks.raw_words | dieharder -a -g 200`.
+"""Write a stream's words: `python -m benchmarks.raw_words | dieharder -a -g 200`.
 
 The name of one of the orders in `benchmarks.streams` chooses which; without one they are those of
 one key, in order. It ends when the reader does.

@@ -630,7 +630,7 @@ EDITS = [
         'role = "input"\nroel = 3',
         r"unknown key 'roel'\nHint: did you mean 'role'",
     ),
-    ('name = "2.weight"', 'name = "0.weight"', r"0\.weight: regions \[:\] and \[:\] overlap"),
+    ('name = "2.weight"', 'name = "0.weight"', r"`0\.weight`: regions \[:\] and \[:\] overlap"),
     ("shape = [5, 6]", "shape = [-5, 6]", r"shape is \[-5, 6\], expected a list of integers"),
     ('recipe = "auto"', 'recipe = "auto"\nseed = "3"', r"seed is '3', expected an integer"),
     ('recipe = "auto"', "recipe = ", r"plan is no valid TOML: .*line"),

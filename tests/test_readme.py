@@ -36,10 +36,13 @@ def test_there_are_examples_to_run():
     assert _fences("console")
 
 
-@pytest.mark.parametrize("code", _fences("python"))
-def test_python_examples_run(code, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_python_examples_of_a_page_run_one_after_the_other(page, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    exec(compile(code, "example", "exec"), {"__name__": "example"})
+    session = {"__name__": "example"}
+    for place, match in enumerate(FENCE.finditer(page.read_text())):
+        if match["language"] == "python":
+            exec(compile(match["code"], f"{page.name}:{place}", "exec"), session)
 
 
 @pytest.mark.parametrize("code", _fences("console"))
@@ -65,6 +68,6 @@ def test_shell_examples_are_recipes_of_the_makefile():
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_to_files(page):
-    for match in LINK.finditer(page.read_text()):
+    for match in LINK.finditer(FENCE.sub("", page.read_text())):
         if "://" not in match["goal"]:
             assert (page.parent / match["goal"]).exists(), match["goal"]

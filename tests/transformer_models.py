@@ -70,6 +70,12 @@ def mamba():
                  state_size=8)  # fmt: skip
 
 
+def rwkv():
+    """Linear attention as a recurrence of exponentials, written step by step."""
+    return _text("RwkvForCausalLM", "RwkvConfig", **IDS, hidden_size=64, num_hidden_layers=2,
+                 attention_hidden_size=64, context_length=64)  # fmt: skip
+
+
 def llama():
     """Grouped queries, SwiGLU, norms written out."""
     return _text("LlamaForCausalLM", "LlamaConfig", **TEXT, intermediate_size=128,
@@ -107,5 +113,5 @@ def convnext():
 
 MODELS: dict[str, Callable[[], tuple[nn.Module, dict[str, Any]]]] = {
     each.__name__: each
-    for each in (gpt2, t5, bart, mixtral, mamba, llama, bert, deberta, vit, convnext)
+    for each in (gpt2, t5, bart, mixtral, mamba, rwkv, llama, bert, deberta, vit, convnext)
 }

@@ -22,7 +22,9 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
+
+_MOST: Final = 40  # known names in a hint
 
 
 def printable(text: str) -> str:
@@ -95,7 +97,9 @@ class UnknownNameError(XavierError, ValueError):
         folded = {each.casefold(): each for each in reversed(names)}
         found = difflib.get_close_matches(name.strip().casefold(), folded, n=3, cutoff=0.5)
         near = [folded[each] for each in found]
-        ask = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names)}"
+        rest = "" if len(names) <= _MOST else f" and {len(names) - _MOST:,} more"
+        known_ones = f"known: {', '.join(names[:_MOST])}{rest}"
+        ask = f"did you mean {' or '.join(near)}?" if near else known_ones
         super().__init__(f"unknown {kind} {name!r}", hint=ask)
         self.near = tuple(near)
 

@@ -13,6 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
 from xavier._errors import PlanError
+from xavier._types import text
 from xavier._types.laws import Law
 
 PLAN_FORMAT: Final = "xavier-plan/1"
@@ -92,6 +93,10 @@ class Reader:
             raise self.misfit("", data, "a table")
         self._data: Mapping[Any, Any] = data
         self._known: list[str] = []
+
+    def within(self, name: str) -> None:
+        """Lead messages from here on with the name of what is read, too."""
+        self.where = f"{self.where} ({text.printable(name)})"
 
     def misfit(self, key: str, value: Any, expected: str) -> PlanError:
         """Return the error for a value that is not what was expected."""
@@ -177,7 +182,10 @@ def as_number(value: Any) -> float | None:
         return float(value) if value in _NONFINITE else None
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:
+        return None
 
 
 def _is_integer(value: Any) -> bool:

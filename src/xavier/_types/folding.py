@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final, Generic, TypeVar
 
 Item = TypeVar("Item")
 
 _Part = str | frozenset[int]
-_INDEX: Final = re.compile(r"0|[1-9][0-9]*")
+_DIGITS: Final = "(?:0|[1-9][0-9]{0,17})"  # no model has an index of more, and a range holds these
+_INDEX: Final = re.compile(_DIGITS)
+_SPAN: Final = f"{_DIGITS}(?:-{_DIGITS})?"
+_LIST: Final = re.compile(f"{_SPAN}(?:,{_SPAN})*")
+_STEPS: Final = re.compile(rf"({_DIGITS}),({_DIGITS}),\.\.,({_DIGITS})")
 _LONG: Final = 4  # an even progression of this many indices is written `0,2,..,98`
 
 
@@ -87,8 +92,8 @@ def written(indices: Iterable[int]) -> str:
     order = sorted(indices)
     if len(order) == 1:
         return str(order[0])
-    step = order[1] - order[0]
-    if len(order) >= _LONG and step > 1 and order == [*range(order[0], order[-1] + 1, step)]:
+    steps = {after - before for before, after in pairwise(order)}
+    if len(order) >= _LONG and len(steps) == 1 and steps != {1}:
         return f"[{order[0]},{order[1]},..,{order[-1]}]"
     spans: list[list[int]] = []
     for index in order:
@@ -100,19 +105,20 @@ def written(indices: Iterable[int]) -> str:
     return f"[{','.join(parts)}]"
 
 
-def indices(text: str) -> Sequence[int] | None:
+def indices(text: str) -> tuple[range, ...] | None:
     """Return the indices of what stands between the brackets, or None if it is no such list.
 
     Example:
-        >>> list(indices("0-3,7"))
-        [0, 1, 2, 3, 7]
-        >>> list(indices("0,2,..,8"))
-        [0, 2, 4, 6, 8]
+        >>> indices("0-3,7")
+        (range(0, 4), range(7, 8))
+        >>> indices("0,2,..,8")
+        (range(0, 9, 2),)
     """
-    if match := re.fullmatch(r"(\d+),(\d+),\.\.,(\d+)", text):
+    if match := _STEPS.fullmatch(text):
         first, second, last = map(int, match.groups())
-        return range(first, last + 1, second - first) if second > first else None
-    if not re.fullmatch(r"\d+(-\d+)?(,\d+(-\d+)?)*", text):
+        return (range(first, last + 1, second - first),) if first < second <= last else None
+    if not _LIST.fullmatch(text):
         return None
-    spans = (part.split("-") for part in text.split(","))
-    return [index for span in spans for index in range(int(span[0]), int(span[-1]) + 1)]
+    spans = [tuple(map(int, part.split("-"))) for part in text.split(",")]
+    found = tuple(range(span[0], span[-1] + 1) for span in spans)
+    return found if all(found) else None

@@ -7,6 +7,7 @@ A law is plain data. What it implies (mean, standard deviation, support) is comp
 from __future__ import annotations
 
 import math
+import reprlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from numbers import Integral, Real
@@ -203,9 +204,21 @@ def _settle(law: Law, *fields: str) -> None:
     """Replace every field by a plain float, so that equal laws print alike (-0.0 becomes 0.0)."""
     for field in fields:
         value = getattr(law, field)
-        if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
-            raise LawError(f"{type(law).__name__}: {field} is {value!r}, expected a finite number")
-        object.__setattr__(law, field, float(value) + 0.0)
+        number = _finite(value)
+        if number is None:
+            told = f"{type(law).__name__}: {field} is {reprlib.repr(value)}"
+            raise LawError(f"{told}, expected a finite number")
+        object.__setattr__(law, field, number + 0.0)
+
+
+def _finite(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
 
 
 def _require_not_negative(law: Law, field: str) -> None:

@@ -105,7 +105,7 @@ class Assignment:
         """
         reader = codec.Reader(data, where=where)
         name = reader.text("name")
-        reader.where = f"{where} ({name})"
+        reader.within(name)
         nan = float("nan")
         made = cls(
             name=name,
@@ -134,12 +134,21 @@ class Assignment:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A parameter or buffer that the plan leaves at the value its owner gave it."""
+    """A parameter or buffer that the plan leaves at the value its owner gave it.
+
+    Attributes:
+        name: Its canonical name.
+        shape: Its shape.
+        kind: `parameter` or `buffer`.
+        reason: Why it is not drawn.
+        aliases: Other names of the same storage.
+    """
 
     name: str
     shape: tuple[int, ...]
-    kind: str  # "parameter" or "buffer"
+    kind: str
     reason: str
+    aliases: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain data."""
@@ -150,18 +159,21 @@ class Kept:
         """Return what `to_dict` gave.
 
         Args:
-            data: Its four fields.
+            data: Its fields; `aliases` may be left out.
             where: What it belongs to, for the messages.
 
         Raises:
             PlanError: If a key is unknown or missing, or a value is not what it should be.
         """
         reader = codec.Reader(data, where=where)
+        name = reader.text("name")
+        reader.within(name)
         made = cls(
-            name=reader.text("name"),
+            name=name,
             shape=reader.integers("shape"),
             kind=reader.text("kind"),
             reason=reader.text("reason"),
+            aliases=reader.texts("aliases", ()),
         )
         reader.finish()
         if made.kind not in {"parameter", "buffer"}:
@@ -215,24 +227,26 @@ class Plan:
             UnknownNameError: If the plan does not know the name; with the nearest ones.
         """
         found = tuple(each for each in self.assignments if name in (each.name, *each.aliases))
-        if not found and all(name != each.name for each in self.kept):
+        if not found and not any(name in (each.name, *each.aliases) for each in self.kept):
             raise UnknownNameError("parameter", name, self.names)
         return found
 
     @property
     def names(self) -> tuple[str, ...]:
         """Every name the plan knows once, drawn or kept; of a tied weight, all its names."""
-        drawn = (name for each in self.assignments for name in (each.name, *each.aliases))
-        return tuple(dict.fromkeys((*drawn, *(each.name for each in self.kept))))
+        rows = (*self.assignments, *self.kept)
+        return tuple(dict.fromkeys(name for each in rows for name in (each.name, *each.aliases)))
 
     @property
     def digest(self) -> str:
-        """A BLAKE2b digest, in hexadecimal, of what the plan does to a model.
+        """A BLAKE2b digest, in hexadecimal, of what the plan draws.
 
-        Equal for two plans if and only if their assignments, what they keep, their recipes
-        and scopes are equal; seed, notes and the model's digest do not enter.
+        Two plans of one digest draw the same weights with the same seed: the stream, the scope
+        and each assignment's name, region, shape and law enter it. What only tells of them does
+        not: roles, fans, rules, reasons, predictions, notes, and what is kept; nor the order.
         """
-        return plan_codec.digest((self.assignments, self.kept, self.recipe, self.scope))
+        rows = ((each.name, each.region, each.shape, each.law) for each in self.assignments)
+        return plan_codec.digest(self.scope, rows)
 
     def __str__(self) -> str:
         """Return the plan as a plain-text table as wide as the terminal."""
@@ -287,7 +301,8 @@ class Plan:
 
         Raises:
             PlanError: If the format or stream is unknown, a key is unknown or missing, a value
-                is not what it should be, or two assignments share an element.
+                is not what it should be, two assignments share an element, or a parameter is
+                both drawn and kept.
         """
         reader = codec.Reader(data)
         plan_codec.check_header(reader)
@@ -309,6 +324,7 @@ class Plan:
         digest = reader.take("digest", None)
         reader.finish()
         plan_codec.check_disjoint((each.name, each.region) for each in made)
+        plan_codec.check_apart((each.name for each in made), (each.name for each in made.kept))
         if digest is not None and digest != made.digest:
             raise PlanError(f"digest is {digest!r}, but the content has {made.digest!r}")
         return made

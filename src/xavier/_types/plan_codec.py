@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from xavier._errors import LawError, PlanError, UnknownNameError
-from xavier._types import codec, laws
+from xavier._types import codec, laws, text
 from xavier._types.laws import Law
 from xavier._types.region import Region, overlap
 
@@ -66,7 +66,7 @@ def frameworks(reader: codec.Reader) -> dict[str, tuple[float, float]]:
     for key, pair in given.items():
         fans = [codec.as_number(fan) for fan in pair] if isinstance(pair, list | tuple) else []
         if len(fans) != 2 or fans[0] is None or fans[1] is None:  # noqa: PLR2004
-            raise reader.misfit(f"frameworks.{key}", pair, "a pair of fans")
+            raise reader.misfit(f"frameworks.{text.printable(str(key))}", pair, "a pair of fans")
         out[str(key)] = (fans[0], fans[1])
     return out
 
@@ -86,14 +86,25 @@ def check_disjoint(regions: Iterable[tuple[str, Region]]) -> None:
     for name, region in regions:
         for other in seen.setdefault(name, []):
             if overlap(region, other):
-                raise PlanError(f"{name}: regions {other} and {region} overlap")
+                told = text.printable(name)
+                raise PlanError(f"`{told}`: regions {other} and {region} overlap")
         seen[name].append(region)
 
 
-def digest(content: Any) -> str:
-    """Return a BLAKE2b digest of nouns, in hexadecimal; equal for equal content."""
-    text = json.dumps(_canonical(codec.plain(content)), separators=(",", ":"))
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+def check_apart(drawn: Iterable[str], kept: Iterable[str]) -> None:
+    """Refuse a parameter that is both drawn and kept."""
+    if both := sorted({*drawn} & {*kept}):
+        raise PlanError(
+            f"`{text.printable(both[0])}` is both drawn and kept",
+            hint="take it out of one of the two lists",
+        )
+
+
+def digest(scope: str, rows: Iterable[object]) -> str:
+    """Return a BLAKE2b digest, in hexadecimal, of what is drawn in a scope, in any order."""
+    lines = sorted(json.dumps(_canonical(codec.plain(row))) for row in rows)
+    content = "\n".join((str(codec.STREAM), json.dumps(scope), *lines))
+    return hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
 
 
 def _canonical(value: Any) -> Any:

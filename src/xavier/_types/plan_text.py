@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Final
 
@@ -13,12 +14,56 @@ from xavier._types.folding import Fold, fold
 if TYPE_CHECKING:
     from xavier._types.plan import Assignment, Kept, Plan
 
+_TITLE: Final = 24  # columns that names need at least beside others
+_FIXED: Final = "Fixed"
 HEADS: Final = (
     "name", "region", "shape", "role", "fans", "fed by", "followed by", "rule", "law"
 )  # fmt: skip
 
 
-def cells(assignment: Assignment, *, name: str | None = None) -> tuple[str, ...]:
+@dataclass(frozen=True, slots=True)
+class Row:
+    """An assignment where its table does not fit: a line of columns, and one of details.
+
+    Attributes:
+        title: Its name and region.
+        shape: Its shape.
+        role: Its role.
+        law: Its law.
+        details: Fans, the functions on both sides, and the rule, as far as there are any.
+    """
+
+    title: str
+    shape: str
+    role: str
+    law: str
+    details: tuple[str, ...]
+
+    @classmethod
+    def of(cls, line: Sequence[str], *, to: str = ">") -> Row:
+        """Return the row of an assignment's cells."""
+        name, region, shape, role, fan, fed_by, followed_by, rule, law = line
+        way = f"{fed_by or '-'} {to} W {to} {followed_by or '-'}" if fed_by or followed_by else ""
+        parts = (f"fans {fan}" if fan else "", way, "" if rule == _FIXED else rule)
+        return cls(f"{name} {region}".rstrip(), shape, role, law, tuple(filter(None, parts)))
+
+
+def heads(*, to: str = ">") -> Row:
+    """Return the row that says what the others hold."""
+    details = (f"fans in {to} out", f"fed by {to} W {to} followed by", "rule")
+    return Row("name", "shape", "role", "law", details)
+
+
+def columns(rows: Sequence[Row], *, width: int) -> tuple[int, int, int] | None:
+    """Return how wide title, shape and role may be beside the law; None where it is too narrow."""
+    shape = max(len("shape"), *(len(row.shape) for row in rows))
+    role = max(len("role"), *(len(row.role) for row in rows))
+    law = max(len(row.law) for row in rows)
+    room, longest = width - shape - role - law - 6, max(len(row.title) for row in rows)
+    return (min(room, longest), shape, role) if room >= min(_TITLE, longest) else None
+
+
+def cells(assignment: Assignment, *, name: str | None = None, to: str = ">") -> tuple[str, ...]:
     """Return an assignment as the cells under `HEADS`, safe to print."""
     whole = assignment.region.axis is None
     return (
@@ -26,19 +71,24 @@ def cells(assignment: Assignment, *, name: str | None = None) -> tuple[str, ...]
         "" if whole else str(assignment.region),
         text.shape(assignment.shape),
         assignment.role.value,
-        fans(assignment),
+        fans(assignment, to=to),
         text.printable(assignment.fed_by),
         text.printable(assignment.followed_by),
-        text.printable(assignment.rule),
+        _FIXED if _is_fixed(assignment) else text.printable(assignment.rule),
         text.law(assignment.law),
     )
 
 
-def fans(assignment: Assignment) -> str:
+def _is_fixed(assignment: Assignment) -> bool:
+    """Tell whether the rule says no more than the law."""
+    return assignment.rule == f"Fixed({assignment.law!r})"
+
+
+def fans(assignment: Assignment, *, to: str = ">") -> str:
     """Return fan_in and fan_out as `768 > 3072`; empty where they have no meaning."""
     if math.isnan(assignment.fan_in) and math.isnan(assignment.fan_out):
         return ""
-    return f"{text.number(assignment.fan_in)} > {text.number(assignment.fan_out)}"
+    return f"{text.number(assignment.fan_in)} {to} {text.number(assignment.fan_out)}"
 
 
 def folded(plan: Plan, *, fold_rows: bool = True) -> list[Fold[Assignment]]:
@@ -67,8 +117,8 @@ def _itself(assignment: Assignment) -> Hashable:
     return id(assignment)
 
 
-def headline(plan: Plan) -> str:
-    """Return the plan's size, recipe and seed in one line."""
+def headline(plan: Plan) -> list[str]:
+    """Return the plan's recipe, size and seed, fact by fact."""
     parameters = len({each.name for each in plan.assignments})
     elements = sum(math.prod(each.shape) for each in plan.assignments)
     parts = [
@@ -80,7 +130,7 @@ def headline(plan: Plan) -> str:
     ]
     if plan.scope:
         parts.append(f"scope {text.printable(plan.scope)}")
-    return "; ".join(parts)
+    return parts
 
 
 def folding_note(rows: int, items: int, noun: str) -> str:
@@ -94,11 +144,11 @@ def folding_note(rows: int, items: int, noun: str) -> str:
 def table(plan: Plan, *, width: int | None = None, fold: bool = True) -> str:
     """Return a plan as plain text: a table if it fits the width, else entries of some lines."""
     width = width or text.width_of_terminal()
-    blocks = [text.paragraph(headline(plan), width=width)]
+    blocks = [text.paragraph("; ".join(headline(plan)), width=width)]
     rows = folded(plan, fold_rows=fold)
     if rows:
         lines = [cells(row.items[0], name=row.name) for row in rows]
-        blocks.append(text.table(HEADS, lines, width=width) or _entries(lines, width=width))
+        blocks.append(text.table(HEADS, lines, width=width) or _lines(lines, width=width))
     if note := folding_note(len(rows), len(plan), "region"):
         blocks.append(text.paragraph(note, width=width))
     if plan.kept:
@@ -108,13 +158,31 @@ def table(plan: Plan, *, width: int | None = None, fold: bool = True) -> str:
     return "\n\n".join(blocks)
 
 
-def _entries(lines: Sequence[Sequence[str]], *, width: int) -> str:
+def _lines(lines: Sequence[Sequence[str]], *, width: int) -> str:
+    """Return rows of a line of columns and one of details, or entries where it is narrower yet."""
+    rows = [Row.of(line) for line in lines]
+    sizes = columns(rows, width=width)
+    top, *rest = (
+        _entry(row, width=width) if sizes is None else _two_lines(row, sizes, width=width)
+        for row in (heads(), *rows)
+    )
+    rule = "-" * max(map(len, top.split("\n")))
+    return "\n".join((top, rule, *rest))
+
+
+def _entry(row: Row, *, width: int) -> str:
+    return text.entry(row.title, (row.shape, row.role, *row.details, row.law), width=width)
+
+
+def _two_lines(row: Row, sizes: Sequence[int], *, width: int) -> str:
     out: list[str] = []
-    for name, region, shape, role, fan, fed_by, followed_by, rule, law in lines:
-        details = [shape, role, *([f"fans {fan}"] if fan else [])]
-        if fed_by or followed_by:
-            details.append(f"{fed_by or '-'} > W > {followed_by or '-'}")
-        out.append(text.entry(f"{name} {region}".rstrip(), [*details, rule, law], width=width))
+    title = row.title
+    if len(title) > sizes[0]:
+        out += text.wrap(title, width=width, indent="")
+        title = ""
+    out.append(text.columns((title, row.shape, row.role, row.law), (*sizes, 0)))
+    if row.details:
+        out.append(text.packed(row.details, width=width))
     return "\n".join(out)
 
 
@@ -134,14 +202,14 @@ def _bullet(words: str, *, width: int) -> str:
 def html(plan: Plan) -> str:
     """Return a plan as an HTML fragment: every word of it escaped, no script, no colours."""
     rows = folded(plan)
-    out = [f"<p>{escape(headline(plan))}</p>"]
+    out = [f"<p>{escape('; '.join(headline(plan)))}</p>"]
     lines = [cells(row.items[0], name=row.name) for row in rows]
     out.append(html_table(HEADS, lines))
     if note := folding_note(len(rows), len(plan), "region"):
         out.append(f"<p>{escape(note)}</p>")
     kept = [
-        (text.printable(row.name), text.shape(row.items[0].shape), row.items[0].kind,
-         text.printable(row.items[0].reason))
+        (text.printable(row.name), text.shape(row.items[0].shape),
+         text.printable(row.items[0].kind), text.printable(row.items[0].reason))
         for row in folded_kept(plan)
     ]  # fmt: skip
     if kept:
@@ -167,19 +235,21 @@ def explain(plan: Plan, name: str) -> str:
     """Return a paragraph for each region of a parameter, or the reason why it is kept."""
     assignments = plan[name]
     if not assignments:
-        kept = next(each for each in plan.kept if each.name == name)
-        return (
-            f"{text.printable(name)} {text.shape(kept.shape)} is a {kept.kind} and keeps its "
-            f"value: {_sentence(kept.reason)}"
-        )
+        kept = next(each for each in plan.kept if name in (each.name, *each.aliases))
+        place = f"{kept.name} {text.shape(kept.shape)}"
+        said = f"{place} is a {kept.kind} and keeps its value: {_sentence(kept.reason)}"
+        return text.printable(f"{said}{_aliases(kept)}")
     return "\n\n".join(_paragraph(each) for each in assignments)
 
 
 def _paragraph(a: Assignment) -> str:
     sentences = [_opening(a), _choice(a), _neighbours(a), _prediction(a), _other_fans(a)]
-    if a.aliases:
-        sentences.append(f"The same storage is also called {', '.join(a.aliases)}.")
-    return text.printable(" ".join(each for each in sentences if each))
+    return text.printable(" ".join(each for each in sentences if each) + _aliases(a))
+
+
+def _aliases(row: Assignment | Kept) -> str:
+    aliases = ", ".join(row.aliases)
+    return f" The same storage is also called {aliases}." if aliases else ""
 
 
 def _opening(a: Assignment) -> str:
@@ -197,7 +267,8 @@ def _opening(a: Assignment) -> str:
 
 
 def _choice(a: Assignment) -> str:
-    return f"{a.rule} draws it from {text.law(a.law)}: {_sentence(a.reason)}"
+    drawn = "It is drawn" if _is_fixed(a) else f"{a.rule} draws it"
+    return f"{drawn} from {text.law(a.law)}: {_sentence(a.reason)}"
 
 
 def _neighbours(a: Assignment) -> str:

@@ -31,6 +31,7 @@ def dumps(plan: Plan) -> str:
     """
     raw = codec.plain(plan, json_safe=False)
     raw["assignments"] = [_pruned(each) for each in raw["assignments"]]
+    raw["kept"] = [_pruned(each) for each in raw["kept"]]
     head = {key: raw.pop(key) for key in ("recipe", "model_digest", "seed", "scope", "notes")}
     document = _pruned({**plan_codec.header(), **head, **raw})
     return _PREAMBLE + _with_short_arrays(tomli_w.dumps(document))
@@ -46,7 +47,7 @@ def loads(text: str) -> dict[str, Any]:
         raise PlanError(f"plan is {a(type(text).__name__)}, expected the text of a TOML file")
     try:
         return tomllib.loads(text.removeprefix("\ufeff"))  # some editors put the mark there
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # numbers and nests beyond the parser's limits
         message = f"plan is no valid TOML: {error}"
         raise PlanError(message, hint="is this the file that `to_toml` wrote?") from error
 

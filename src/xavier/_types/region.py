@@ -89,8 +89,9 @@ class Region:
         ranges = reader.pairs("ranges", ())
         reader.finish()
         edges = [edge for span in ranges for edge in span]
-        if edges != sorted(edges) or any(start >= stop for start, stop in ranges):
-            raise reader.misfit("ranges", ranges, "increasing, disjoint, not empty ranges")
+        apart = edges == sorted(edges) and all(start < stop for start, stop in ranges)
+        if not apart or (edges and edges[0] < 0):
+            raise reader.misfit("ranges", ranges, "increasing, disjoint, not empty ranges from 0")
         if (axis is None) != (not ranges) or (axis is not None and axis < 0):
             raise reader.misfit("axis", axis, "an axis from 0 with ranges, or neither")
         return cls(axis, ranges)

@@ -192,7 +192,7 @@ class Check:
         return {**head, **codec.plain(self)}
 
     def to_json(self) -> str:
-        """Return the check as JSON text: `to_dict` with two spaces of indentation."""
+        """Return the check as JSON text, by the schema in `docs/schema/check.schema.json`."""
         return json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n"
 
     def __str__(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from html import escape
 from typing import TYPE_CHECKING, Final
 
@@ -52,8 +53,8 @@ def quantity(value: float | None) -> str:
 
 
 def share(value: float | None) -> str:
-    """Return a share in percent."""
-    return "-" if value is None else f"{100 * value:.3g} %"
+    """Return a share in percent; `nan` and `-` as for a quantity."""
+    return quantity(value) if value is None or math.isnan(value) else f"{100 * value:.3g} %"
 
 
 def verdict_line(check: Check) -> str:
@@ -105,8 +106,8 @@ def html(check: Check) -> str:
         out.append(f"<p>Cure: <code>{escape(text.printable(check.cure))}</code></p>")
     if check.findings:
         rows = [
-            [each.severity.value, each.code]
-            + [text.printable(part) for part in (each.path, each.message, each.cure)]
+            [each.severity.value]
+            + [text.printable(part) for part in (each.code, each.path, each.message, each.cure)]
             for each in by_severity(check)
         ]
         table = html_table(("severity", "code", "path", "message", "cure"), rows)

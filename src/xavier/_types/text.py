@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 import textwrap
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import fields
 from typing import Final
@@ -16,6 +17,7 @@ printable: Final = _errors.printable
 
 _NARROWEST: Final = 40
 _GAP: Final = "  "
+_BAR: Final = " | "
 
 
 def number(value: float | None) -> str:
@@ -58,18 +60,44 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]], *, width: int) ->
     """
     used = [at for at in range(len(heads)) if any(row[at] for row in rows)]
     cells = [[heads[at] for at in used], *([row[at] for at in used] for row in rows)]
-    widths = [max(len(line[at]) for line in cells) for at in range(len(used))]
+    widths = [max(_columns(line[at]) for line in cells) for at in range(len(used))]
     if sum(widths) + len(_GAP) * (len(widths) - 1) > max(width, _NARROWEST):
         return None
     cells.insert(1, ["-" * size for size in widths])
-    lines = (_GAP.join(map(str.ljust, line, widths)).rstrip() for line in cells)
-    return "\n".join(lines)
+    return "\n".join(columns(line, widths) for line in cells)
+
+
+def columns(cells: Sequence[str], widths: Sequence[int]) -> str:
+    """Return cells side by side in one line, each filled up to its width."""
+    return _GAP.join(map(_filled, cells, widths)).rstrip()
+
+
+def _filled(cell: str, width: int) -> str:
+    return cell + " " * (width - _columns(cell))
+
+
+def _columns(text: str) -> int:
+    """Return how many columns of a terminal a text takes."""
+    if text.isascii():
+        return len(text)
+    wide = sum(unicodedata.east_asian_width(each) in {"W", "F"} for each in text)
+    return len(text) + wide - sum(unicodedata.combining(each) > 0 for each in text)
 
 
 def entry(name: str, details: Sequence[str], *, width: int) -> str:
     """Return a name and, indented below it, details that break between items alone."""
-    wrapped = wrap(" | ".join(detail.replace(" ", "\0") for detail in details), width=width)
-    return "\n".join([*wrap(name, width=width, indent=""), *wrapped]).replace("\0", " ")
+    return "\n".join([*wrap(name, width=width, indent=""), packed(details, width=width)])
+
+
+def packed(details: Sequence[str], *, width: int) -> str:
+    """Return details in indented lines that break between items, unless one alone is too long."""
+    lines: list[str] = []
+    for each in details:
+        if lines and len(lines[-1]) + len(_BAR) + len(each) <= max(width, _NARROWEST):
+            lines[-1] += _BAR + each
+        else:
+            lines += wrap(each, width=width)
+    return "\n".join(lines)
 
 
 def wrap(text: str, *, width: int, indent: str = "  ") -> list[str]:

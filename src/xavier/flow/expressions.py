@@ -14,7 +14,7 @@ from functools import cached_property
 
 import numpy as np
 
-from xavier.theory.quadrature import powers, powers2
+from xavier.theory.quadrature import moments2, powers
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,12 +124,11 @@ class Expression:
             found = powers(function, variance=root.variance * factor**2, mean=root.mean)
             return found.mean, found.forward
         first, second = roots
-        found2 = powers2(
+        return moments2(
             lambda a, b: self.evaluate({first: a, second: b}, factor),
             variances=(first.variance * factor**2, second.variance * factor**2),
             means=(first.mean, second.mean),
         )
-        return found2.mean, found2.forward
 
     def average(self, factor: float) -> float:
         """Return the statistic's value: the law of large numbers stands in for the axis."""

@@ -11,6 +11,8 @@ from xavier.flow.expressions import Expression
 from xavier.theory.activations import recognize
 from xavier.theory.quadrature import powers, powers2
 
+# Dense at zero, where shrinkages are flat, and far out, where others saturate.
+POINTS = np.array([-40.0, -7.0, -2.1, -1.3, -0.4, -0.03, 0.0, 1e-3, 0.03, 0.3, 0.7, 5.0, 50.0])
 _NAMES = {
     "input": "identity",
     "contraction": "identity",
@@ -64,9 +66,10 @@ def feed_of(expression: Expression, *, pooled: bool = False) -> Feed:
         function = lambda z: expression.evaluate({root: z})  # noqa: E731
         found = powers(function, variance=root.variance, mean=root.mean)
         name = recognize(function) or "custom"
-        if name == "identity":
+        bent = None if name == "custom" and constant_factor(function) else function
+        if name == "identity" or bent is None:
             name = _NAMES.get(root.kind, root.kind)
-        return Feed(name, found.forward, found.backward, ops, function, root.variance, pooled)
+        return Feed(name, found.forward, found.backward, ops, bent, root.variance, pooled)
     first, second = roots
     found2 = powers2(
         lambda a, b: expression.evaluate({first: a, second: b}),
@@ -75,3 +78,13 @@ def feed_of(expression: Expression, *, pooled: bool = False) -> Feed:
     )
     backward = sum(found2.backward) / len(found2.backward)
     return Feed("gated product", found2.forward, backward, ops, None, 1.0, pooled)
+
+
+def constant_factor(function: Callable[..., np.ndarray]) -> float | None:
+    """Return the constant that a function of one argument multiplies by, or None if it is none."""
+    with np.errstate(all="ignore"):
+        values = np.asarray(function(POINTS))
+        factor = float(np.ravel(function(np.array([1.0])))[0])
+    if factor == 0 or values.shape != POINTS.shape:
+        return None
+    return factor if np.allclose(values, factor * POINTS, rtol=1e-6, atol=0) else None

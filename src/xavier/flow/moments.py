@@ -22,7 +22,7 @@ from xavier.flow.expressions import (
     of_root,
     without_averages,
 )
-from xavier.flow.feeds import Feed, feed_of
+from xavier.flow.feeds import POINTS, Feed, feed_of
 from xavier.flow.structure import Structure
 
 _MAX_DEPTH = 60
@@ -448,10 +448,9 @@ def _is_identity(function: Callable[..., np.ndarray], arguments: list[Expression
     """Tell whether an op does nothing to its one argument that is not constant."""
     if any(not each.roots and each.constant is None for each in arguments):
         return False
-    points = np.array([-1.3, 0.0, 0.7, 2.1])
-    filled = [points if each.roots else np.float64(each.constant or 0.0) for each in arguments]
+    filled = [POINTS if each.roots else np.float64(each.constant or 0.0) for each in arguments]
     with np.errstate(all="ignore"):
-        return bool(np.array_equal(np.asarray(function(*filled)), points))
+        return bool(np.array_equal(np.asarray(function(*filled)), POINTS))
 
 
 def _is_probability(expression: Expression) -> bool:

@@ -10,10 +10,10 @@ from xavier._errors import PlanError, WriteError, a
 from xavier._types.plan import Plan
 from xavier.bits import Key
 from xavier.planning.backend import backend_of
-from xavier.planning.drafting import draft
-from xavier.planning.overrides import apply_overrides
+from xavier.planning.override_matching import compile_overrides
+from xavier.planning.overrides import draft_with
 from xavier.planning.recipes import Recipe, resolve
-from xavier.planning.selection import Only, select
+from xavier.planning.selection import Only, completed, select
 
 Progress = Callable[[int, int], None]
 
@@ -38,8 +38,9 @@ def plan(
             says so.
         recipe: The name of a recipe, or an object with `name` and `choose(setting)`.
         overrides: Rules or laws for some weights: a mapping from a glob on the name,
-            `"type:Linear"`, `"role:head"` or a predicate to a rule, a law, a rule's name, or
-            `"keep"`. The last match wins.
+            `"type:Linear"`, `"role:head"` or a predicate on the recipe's assignments to a
+            rule, a law, a rule's name, or `"keep"`. The last match wins, and what stands behind
+            an overridden weight is planned for the law that this one has.
         overwrite_zeros: Whether to draw also weights that are zero on arrival although the
             signal has another way around them (LoRA's B, a zeroed residual writer).
 
@@ -49,7 +50,7 @@ def plan(
     Raises:
         TraceError: If the model raises on the example.
         PlanError: If the model cannot be planned, or an override matches nothing.
-        UnknownNameError: If there is no such recipe.
+        UnknownNameError: If there is no such recipe, role or rule.
 
     Example:
         >>> import torch, xavier
@@ -59,12 +60,10 @@ def plan(
         >>> [each.fed_by for each in drawn["2.weight"]]
         ['relu']
     """
-    chosen = _resolved(recipe)
+    chosen, compiled = _resolved(recipe), compile_overrides(overrides)
     backend = backend_of(model)
     flow = backend.untraced(model) if example is None else backend.trace(model, example)
-    drawn = draft(flow, chosen, overwrite_zeros=overwrite_zeros)
-    types = {each.name: each.module for each in flow.parameters}
-    return apply_overrides(drawn, overrides, module_types=types)
+    return draft_with(flow, chosen, compiled, overwrite_zeros=overwrite_zeros)
 
 
 def init_(  # noqa: PLR0913 - the public contract
@@ -89,18 +88,20 @@ def init_(  # noqa: PLR0913 - the public contract
     Args:
         model: A `torch.nn.Module`, on any device, meta included.
         example: As for `plan`.
-        seed: The seed of the bits; None draws one from the framework's own generator.
+        seed: The seed of the bits; None takes the plan's, and if it has none, draws one from
+            the framework's own generator.
         scope: A prefix of every name, for two networks of one shape.
         recipe: As for `plan`; ignored if `plan` is given.
         plan: A plan to carry out, such as one read from a file.
         only: Draw these weights alone: names, globs as in `overrides`, or a predicate on
             names; the rest are left as they are.
-        overrides: As for `plan`.
-        overwrite_zeros: As for `plan`.
+        overrides: As for `plan`, which must not be given then.
+        overwrite_zeros: As for `plan`, likewise.
         progress: Called with (elements drawn, elements in all) as the drawing goes on.
 
     Returns:
-        The plan that was carried out, with the seed and the scope.
+        The plan that was carried out, with the seed and the scope. A parameter that a given plan
+        does not name is listed as kept.
 
     Raises:
         TraceError: If the model raises on the example.
@@ -112,6 +113,8 @@ def init_(  # noqa: PLR0913 - the public contract
             completes it to the same bits. What was on the meta device is there again.
     """
     _require_usable(plan, progress)
+    if plan is not None:
+        _require_nothing_beside(overrides=overrides, overwrite_zeros=overwrite_zeros)
     backend = backend_of(model)
     data_dependent = plan is None and _resolved(recipe).name == "lsuv"
     if data_dependent and example is None:
@@ -131,7 +134,7 @@ def init_(  # noqa: PLR0913 - the public contract
     drawn = _carried_out(model, made, example if data_dependent else None, progress)
     if advance is not None:
         advance()
-    return drawn
+    return drawn if plan is None else completed(drawn, backend.slots(model))
 
 
 _make_plan = plan  # `init_` has an argument of the same name
@@ -178,6 +181,16 @@ def _require_usable(plan: object, progress: object) -> None:
         )
     if progress is not None and not callable(progress):
         raise PlanError(f"progress is {progress!r}, expected a function of two counts")
+
+
+def _require_nothing_beside(**given: object) -> None:
+    """Refuse what would change a plan that is already made."""
+    for name, value in given.items():
+        if value:
+            raise PlanError(
+                f"plan and {name} were both given, expected one of them",
+                hint=f"make the plan with it: xavier.plan(model, example, {name}=...)",
+            )
 
 
 def _resolved(recipe: Any) -> Recipe:

@@ -11,7 +11,9 @@ from __future__ import annotations
 import math
 
 from xavier import rules
+from xavier._types.flow import Parameter
 from xavier._types.laws import Normal, Orthogonal
+from xavier.laws import round_law
 from xavier.planning.setting import Choice
 from xavier.planning.sites import Site
 
@@ -22,7 +24,12 @@ _MATRIX_AXES = 2
 
 
 def constrained(site: Site) -> Choice | None:
-    """Return what a constraint leaves of a site's law, or None if a rule may choose it.
+    """Return what a constraint leaves of a site's law, or None if a rule may choose it."""
+    return imposed(site.parameter)
+
+
+def imposed(parameter: Parameter) -> Choice | None:
+    """Return the law that a constraint imposes on a parameter, or None if a rule may choose it.
 
     The largest singular value of an n x m matrix of independent normal elements of standard
     deviation s is `s (sqrt(n) + sqrt(m))` in the limit, so that spectral norm makes theirs
@@ -32,13 +39,12 @@ def constrained(site: Site) -> Choice | None:
         Bai and Yin, "Limit of the smallest eigenvalue of a large dimensional sample covariance
         matrix", 1993.
     """
-    parameter = site.parameter
     shape = parameter.shape
     if parameter.parametrization == "spectral_norm" and len(shape) >= _MATRIX_AXES:
         rows = shape[int(parameter.facts.get("norm_axis", 0))]
         columns = math.prod(shape) // rows
         return Choice(
-            rules.Fixed(Normal(0.0, 1 / (math.sqrt(rows) + math.sqrt(columns)))),
+            rules.Fixed(round_law(Normal(0.0, 1 / (math.sqrt(rows) + math.sqrt(columns))))),
             f"spectral norm makes the largest singular value of the {rows} x {columns} matrix 1,"
             " whatever is drawn, and its elements' standard deviation this",
         )

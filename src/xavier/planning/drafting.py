@@ -13,7 +13,7 @@ from xavier._types.flow import Flow, Parameter, WeightUse
 from xavier._types.laws import Constant
 from xavier._types.plan import Assignment, Kept, Plan, Region, Role
 from xavier.flow.feeds import Feed
-from xavier.planning.constraints import SETTLED
+from xavier.planning.constraints import SETTLED, constrained
 from xavier.planning.parameters import planned_moments, treat
 from xavier.planning.planner import Decision, Planner
 from xavier.planning.recipes import Recipe
@@ -25,20 +25,29 @@ from xavier.theory.quadrature import powers
 _CONTRACTIONS = ("dense", "conv", "conv_transpose", "embedding", "recurrent", "attention")
 
 
-def draft(flow: Flow, recipe: Recipe, *, overwrite_zeros: bool = False) -> Plan:
+def draft(
+    flow: Flow,
+    recipe: Recipe,
+    *,
+    overwrite_zeros: bool = False,
+    revived: frozenset[str] = frozenset(),
+    held: Mapping[str, tuple[float, float]] | None = None,
+) -> Plan:
     """Return the plan that a recipe gives for a flow.
 
     Args:
         flow: What the model computes; without ops, the plan is by module type and order.
         recipe: The recipe.
         overwrite_zeros: Whether to draw weights that arrived as zeros too.
+        revived: Weights to draw although they arrived as zeros.
+        held: Mean and second moment of parameters that will hold something else than usual.
     """
     used = {use.parameter for op in flow.ops for use in op.weights}
     planner = Planner(
         flow,
         recipe,
-        planned=planned_moments(flow, frozenset(used)),
-        silent=frozenset() if overwrite_zeros else _silent(flow),
+        planned={**planned_moments(flow, frozenset(used)), **(held or {})},
+        silent=frozenset() if overwrite_zeros else _silent(flow) - revived,
     )
     decisions = planner.decide()
     by_name: dict[str, list[Decision]] = defaultdict(list)
@@ -98,7 +107,7 @@ class _Drafter:
         self._flow = flow
         self._recipe = recipe
         self._decisions = decisions
-        self._silent = planner.silent
+        self._planner = planner
         self._parameters = {each.name: each for each in flow.parameters}
         self._patterns: dict[tuple[str, tuple[int, ...]], str] = {}
         for name in decisions:
@@ -121,18 +130,17 @@ class _Drafter:
     def parameter(self, parameter: Parameter) -> tuple[list[Assignment], list[Kept]]:
         """Return what happens to every element of one parameter."""
         name = parameter.name
-        if name in self._silent:
+        if name in self._planner.silent:
             reason = "it arrived as zeros, and the signal goes around it; overwrite_zeros draws it"
-            return [], [Kept(name, parameter.shape, "parameter", reason)]
+            return [], [Kept(name, parameter.shape, "parameter", reason, parameter.aliases)]
         if name in self._decisions and parameter.drawable and 0 not in parameter.shape:
             return self._drawn(parameter, [_assignment(d) for d in self._decisions[name]]), []
         sibling = self._patterns.get((_pattern(name), parameter.shape))
         if sibling is not None and not parameter.touched:
             told = f"this run did not reach it; as `{sibling}`"
-            rows = [
-                replace(each, name=name, aliases=parameter.aliases, reason=f"{told}: {each.reason}")
-                for each in map(_assignment, self._decisions[sibling])
-            ]
+            sites = (replace(each.site, parameter=parameter) for each in self._decisions[sibling])
+            rows = [_assignment(self._planner.decision(each)) for each in sites]
+            rows = [replace(each, reason=f"{told}: {each.reason}") for each in rows]
             return self._drawn(parameter, rows), []
         if self._is_weight(parameter) and (not self._flow.ops or not parameter.touched):
             return self._drawn(parameter, self._by_type(parameter)), []
@@ -173,7 +181,7 @@ class _Drafter:
                 fan_out=found.fan_out * share,
             )
             setting = Setting(site, _feed_named(feed_name))
-            choice = self._recipe.choose(setting)
+            choice = constrained(site) or self._recipe.choose(setting)
             law = choice.law(setting)
             told = "by module type and order" if not self._flow.ops else "this run did not reach it"
             decision = Decision(

@@ -15,13 +15,14 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, dataclass, fields
+from itertools import chain
 from typing import Any, Final, cast
 
-from xavier import rules
+from xavier import laws, rules
 from xavier._errors import PlanError, UnknownNameError
 from xavier._types.folding import indices
 from xavier._types.laws import Law
-from xavier._types.plan import Assignment, Role
+from xavier._types.plan import Assignment, Kept, Role
 
 KEEP: Final = "keep"
 
@@ -58,6 +59,10 @@ class Override:
         """Whether it is a parameter's whole name."""
         return isinstance(self.match, str) and not re.search(r"[*?\[]|^(type|role):", self.match)
 
+    def names(self, kept: Kept) -> bool:
+        """Return whether it gives the whole name of something that is kept."""
+        return self.exact and self.match in (kept.name, *kept.aliases)
+
     def matches(
         self, *, name: str, module_type: str, role: Role, assignment: Assignment | None = None
     ) -> bool:
@@ -86,7 +91,8 @@ def glob(pattern: str) -> re.Pattern[str]:
 
     Args:
         pattern: `*` stands for anything, dots included, `?` for one character, and
-            `[0-3,7]` or `[0,2,..,98]` for these indices; any other bracket for itself.
+            `[0-3,7]` or `[0,2,..,98]` for these indices, as folded names have them; any
+            other bracket for itself.
 
     Raises:
         PlanError: If one pair of brackets holds more than 10,000 indices.
@@ -105,9 +111,10 @@ def _translated(part: str) -> str:
     found = indices(part[1:-1]) if part.startswith("[") and part.endswith("]") else None
     if found is None:
         return re.escape(part)
-    if len(found) > _WIDEST:
-        raise PlanError(f"pattern {part!r} has {len(found)} indices, expected at most {_WIDEST}")
-    return f"(?:{'|'.join(map(str, found))})"
+    count = sum(map(len, found))
+    if count > _WIDEST:
+        raise PlanError(f"pattern {part!r} has {count:,} indices, expected at most {_WIDEST:,}")
+    return f"(?:{'|'.join(map(str, chain.from_iterable(found)))})"
 
 
 def compile_overrides(spec: Spec | None) -> tuple[Override, ...]:
@@ -156,7 +163,7 @@ def _valued(value: Any) -> rules.Rule | str:
     if isinstance(value, rules.Rule) or value == KEEP:
         return value
     if isinstance(value, Law):
-        return rules.Fixed(value)
+        return rules.Fixed(laws.round_law(value))
     known = _rules_by_name()
     if isinstance(value, str):
         found = known.get(value.replace("_", "").casefold())

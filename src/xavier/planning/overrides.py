@@ -1,136 +1,155 @@
 """Overrides: the user's own rules for some of a plan's weights.
 
-The forms that they are given in are those of `xavier.planning.override_matching`.
+The recipe plans first, and the overrides match by what it made of each region. Then the flow is
+planned again with the overrides in the recipe's place, so that whatever stands behind an overridden
+weight is chosen for, and predicted from, the law that this one really has.
+
+The forms that overrides are given in are those of `xavier.planning.override_matching`.
 """
 
 from __future__ import annotations
 
-import difflib
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
-from typing import Final
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from xavier import laws, rules
 from xavier._errors import LawError, PlanError, ShapeError
+from xavier._types.flow import Flow, Parameter
+from xavier._types.laws import Normal
 from xavier._types.plan import Assignment, Kept, Plan, Region, Role
-from xavier.planning.override_matching import (
-    KEEP,
-    Override,
-    Spec,
-    compile_overrides,
-    find,
-    glob,
-)
-from xavier.planning.selection import whole_shape
-
-__all__ = ["KEEP", "Override", "apply_overrides", "compile_overrides", "find"]
-
-_FEW: Final = 5  # names in a hint
+from xavier._types.region import overlap
+from xavier.planning.asked import Asked, asked, where
+from xavier.planning.drafting import draft
+from xavier.planning.override_matching import KEEP, Override
+from xavier.planning.parameters import arrived_moments, drawn_moments
+from xavier.planning.recipes import Recipe
+from xavier.planning.selection import kept_of
+from xavier.planning.setting import Choice, Setting
 
 
-def apply_overrides(plan: Plan, overrides: Spec | None, *, module_types: Mapping[str, str]) -> Plan:
-    """Return a plan in which the matched regions have the overrides' laws.
+def draft_with(
+    flow: Flow, recipe: Recipe, overrides: Sequence[Override], *, overwrite_zeros: bool = False
+) -> Plan:
+    """Return a recipe's plan in which the matched regions have the overrides' laws.
 
-    A kept parameter is drawn only by an override that gives its whole name and a law; a
-    glob leaves it alone.
+    A kept parameter is drawn only by an override that gives its whole name; a glob leaves it alone.
 
     Args:
-        plan: The recipe's plan.
-        overrides: What to change; None for nothing.
-        module_types: The type name of the owning module, by canonical parameter name.
+        flow: What the model computes.
+        recipe: The recipe.
+        overrides: What to change, as `compile_overrides` returns it.
+        overwrite_zeros: As for `draft`.
 
     Raises:
-        PlanError: If an override matches nothing, a rule cannot be applied to a weight it
+        PlanError: If an override matches nothing, a rule cannot be applied to a weight that it
             matches, or a part of a parameter should be kept and another drawn.
-        UnknownNameError: If a role or a rule's name is unknown.
     """
-    compiled = compile_overrides(overrides)
-    if not compiled:
+    plan = draft(flow, recipe, overwrite_zeros=overwrite_zeros)
+    if not overrides:
         return plan
-    _require_matches(plan, compiled, module_types)
-    rows = [(each, _found(compiled, each, module_types)) for each in plan]
-    kept_names = _kept_whole(rows)
+    wanted = asked(plan, overrides, flow)
+    fixed = _without_fans(plan, wanted)
+    again = draft(
+        flow,
+        Overridden(recipe, wanted.by_name, arrived_moments(flow)),
+        overwrite_zeros=overwrite_zeros,
+        revived=wanted.revived,
+        held=_held(flow, wanted, fixed),
+    )
     drawn = [
-        each if override is None else _overridden(each, override)
-        for each, override in rows
-        if each.name not in kept_names
+        *(each for each in again if each.name not in {*fixed, *wanted.kept}),
+        *(each for rows in fixed.values() for each in rows),
     ]
-    revived = [(each, _exactly(compiled, each)) for each in plan.kept]
-    drawn += [_revived(kept, override) for kept, override in revived if override is not None]
-    kept = [kept for kept, override in revived if override is None]
-    kept += [_kept(plan[name], kept_names[name]) for name in kept_names]
-    changed = sum(override is not None for _, override in rows) - len(kept_names)
+    kept = [
+        *(each for each in again.kept if each.name not in fixed),
+        *(kept_of(plan[name], f"by the override {by.label}") for name, by in wanted.kept.items()),
+    ]
+    place = {each.name: at for at, each in enumerate(flow.parameters)}
     return replace(
-        plan,
-        assignments=tuple(drawn),
-        kept=tuple(kept),
-        notes=(*plan.notes, *_note(changed, plan)),
+        again,
+        assignments=tuple(sorted(drawn, key=lambda each: place[each.name])),
+        kept=tuple(sorted(kept, key=lambda each: place.get(each.name, len(place)))),
+        notes=(*again.notes, *wanted.notes),
     )
 
 
-def _note(changed: int, plan: Plan) -> tuple[str, ...]:
-    if not changed:
-        return ()
-    return (
-        f"{changed} of {len(plan)} regions are by override; what the others are chosen for and"
-        f" predict counts the laws that {plan.recipe} would have given those",
-    )
+@dataclass(frozen=True)
+class Overridden:
+    """A recipe that has the user's overrides in the place of some of its choices.
+
+    Attributes:
+        recipe: What chooses where nobody asked for anything.
+        by_name: What is asked for each parameter, region by region.
+        arrived: Mean and second moment of what each parameter holds; nan if unknown.
+    """
+
+    recipe: Recipe
+    by_name: Mapping[str, Sequence[tuple[Region, Override]]]
+    arrived: Mapping[str, tuple[float, float]]
+
+    @property
+    def name(self) -> str:
+        """The recipe's name."""
+        return self.recipe.name
+
+    def choose(self, setting: Setting) -> Choice:
+        """Return the override for one weight region, else what the recipe chooses."""
+        choice = self.recipe.choose(setting)
+        site = setting.site
+        found = (
+            override
+            for region, override in self.by_name.get(site.parameter.name, ())
+            if overlap(region, site.region)
+        )
+        override = next(found, None)
+        if override is None:
+            return choice
+        if override.value == KEEP:
+            return self._as_it_is(site.parameter, choice)
+        assert isinstance(override.value, rules.Rule)
+        _law(override, setting.facts, name=site.parameter.name)
+        return Choice(override.value, _reason(override, repr(choice.rule)))
+
+    def _as_it_is(self, parameter: Parameter, choice: Choice) -> Choice:
+        """Return what stands for a weight that is kept: the size that it has, where known."""
+        _, second = self.arrived[parameter.name]
+        if math.isnan(second):
+            return choice
+        return Choice(rules.Fixed(Normal(0.0, math.sqrt(second))), "it keeps its value")
 
 
-def _found(
-    overrides: Iterable[Override], row: Assignment, module_types: Mapping[str, str]
-) -> Override | None:
-    kind = module_types.get(row.name, "")
-    return find(overrides, name=row.name, module_type=kind, role=row.role, assignment=row)
+def _without_fans(plan: Plan, wanted: Asked) -> dict[str, list[Assignment]]:
+    """Return the rows of every parameter that is overridden and that no contraction reads."""
+    found: dict[str, list[Assignment]] = {}
+    for name, pairs in wanted.by_name.items():
+        if name in wanted.kept or name in wanted.revived:
+            continue
+        rows = plan[name]
+        if not rows:
+            kept = next(each for each in plan.kept if each.name == name)
+            found[name] = [_revived(kept, pairs[0][1])]
+        elif math.isnan(rows[0].fan_in):
+            asked_for = dict(pairs)
+            found[name] = [_fixed(row, asked_for.get(row.region)) for row in rows]
+    return found
 
 
-def _exactly(overrides: Iterable[Override], kept: Kept) -> Override | None:
-    found = None
-    for each in overrides:
-        if each.exact and each.match == kept.name:
-            found = each
-    return None if found is None or found.value == KEEP else found
+def _fixed(row: Assignment, override: Override | None) -> Assignment:
+    if override is None:
+        return row
+    law = _law(override, _unknown_fans(row.shape), name=row.name)
+    return replace(row, rule=repr(override.value), law=law, reason=_reason(override, row.rule))
 
 
-def _overridden(row: Assignment, override: Override) -> Assignment:
-    rule = override.value
-    assert isinstance(rule, rules.Rule)
-    facts = rules.Facts(
-        shape=row.shape,
-        fan_in=row.fan_in,
-        fan_out=row.fan_out,
-        forward_power=row.forward_power,
-        backward_power=row.backward_power,
-        kernel=row.shape[2:],
-    )
-    try:
-        law = rule.law(facts)
-        after = laws.second_moment(law, row.shape)
-    except (LawError, ShapeError) as error:
-        message = f"`{row.name}` {row.shape}: {rule!r} cannot be applied: {error.message}"
-        raise PlanError(message, hint=error.hint or f"change the override {override}") from error
-    before = laws.second_moment(row.law, row.shape)
-    ratio = after / before if before else float("nan")
-    alone = row.fan_in * row.forward_power * before
-    # A second moment that has addends beside this weight's own does not scale with its law.
-    proportional = math.isclose(alone, row.predicted_q, rel_tol=1e-6)
-    return replace(
-        row,
-        rule=repr(rule),
-        law=law,
-        reason=f"by the override {override.label}, in place of {row.rule}",
-        predicted_q=row.predicted_q * ratio if proportional else float("nan"),
-        predicted_chi=row.predicted_chi * ratio,
-    )
+def _reason(override: Override, rule: str) -> str:
+    return f"by the override {override.label}, in place of {rule}"
 
 
 def _revived(kept: Kept, override: Override) -> Assignment:
-    if kept.kind != "parameter":
-        raise PlanError(f"`{kept.name}` {kept.shape} is a {kept.kind}, expected a parameter")
     if not isinstance(override.value, rules.Fixed):
         hint = "give a law, such as Normal(0, 0.02)"
-        message = f"`{kept.name}` {kept.shape} has no fans for {override.value!r}"
+        message = f"{where(kept.name, kept.shape)} has no fans for {override.value!r}"
         raise PlanError(f"{message}, since {kept.reason}", hint=hint)
     nan = float("nan")
     return Assignment(
@@ -143,61 +162,34 @@ def _revived(kept: Kept, override: Override) -> Assignment:
         fed_by="",
         followed_by="",
         rule=repr(override.value),
-        law=override.value.to,
+        law=_law(override, _unknown_fans(kept.shape), name=kept.name),
         reason=f"by the override {override.label}; else it would keep its value, "
         f"since {kept.reason}",
+        aliases=kept.aliases,
     )
 
 
-def _kept_whole(rows: Iterable[tuple[Assignment, Override | None]]) -> dict[str, Override]:
-    """Return the parameters to keep; all of a parameter's regions must be."""
-    asked: dict[str, Override] = {}
-    others: dict[str, Assignment] = {}
-    for row, override in rows:
-        if override is not None and override.value == KEEP:
-            asked[row.name] = override
-        else:
-            others[row.name] = row
-    for name in asked.keys() & others.keys():
-        left = others[name].region
-        raise PlanError(
-            f"`{name}`: {asked[name]} keeps a part of it, but {left} would be drawn",
-            hint="match the whole parameter by its name",
-        )
-    return asked
+def _law(override: Override, facts: rules.Facts, *, name: str) -> laws.Law:
+    """Return the law that an override gives a weight, having checked that there is one."""
+    rule = override.value
+    assert isinstance(rule, rules.Rule)
+    try:
+        law = rule.law(facts)
+        laws.second_moment(law, facts.shape)
+    except (LawError, ShapeError) as error:
+        message = f"{where(name, facts.shape)}: {rule!r} cannot be applied: {error.message}"
+        raise PlanError(message, hint=error.hint or f"change the override {override}") from error
+    return law
 
 
-def _kept(rows: tuple[Assignment, ...], override: Override) -> Kept:
-    return Kept(rows[0].name, whole_shape(rows), "parameter", f"by the override {override.label}")
+def _unknown_fans(shape: tuple[int, ...]) -> rules.Facts:
+    return rules.Facts(shape=shape, fan_in=math.nan, fan_out=math.nan)
 
 
-def _require_matches(
-    plan: Plan, overrides: Iterable[Override], module_types: Mapping[str, str]
-) -> None:
-    for each in overrides:
-        if any(_found((each,), row, module_types) for row in plan):
-            continue
-        if any(each.exact and each.match == kept.name for kept in plan.kept):
-            continue
-        raise PlanError(f"override {each} matches nothing", hint=_near(plan, each, module_types))
-
-
-def _near(plan: Plan, override: Override, module_types: Mapping[str, str]) -> str:
-    match = override.match
-    if not isinstance(match, str):
-        return "the predicate was false for every assignment"
-    kind, _, wanted = match.partition(":")
-    if kind == "role":
-        present = sorted({row.role.value for row in plan})
-        return f"roles in this plan: {', '.join(present)}"
-    if kind == "type":
-        types = sorted(set(module_types.values()))
-        near = difflib.get_close_matches(wanted, types, n=_FEW, cutoff=0.5)
-        return f"module types with weights: {', '.join(near or types)}"
-    kept = [each.name for each in plan.kept if glob(match).fullmatch(each.name)]
-    if kept:
-        return f"it matches what the plan keeps, such as {kept[0]}: write the whole name to draw it"
-    if any(glob(match).fullmatch(row.name) for row in plan):
-        return f"the names that match have no fans for {override.value!r}; give a law"
-    near = difflib.get_close_matches(match, plan.names, n=_FEW, cutoff=0.4)
-    return f"nearest names: {', '.join(near or plan.names[:_FEW])}"
+def _held(
+    flow: Flow, wanted: Asked, fixed: Mapping[str, Sequence[Assignment]]
+) -> dict[str, tuple[float, float]]:
+    """Return mean and second moment of what overridden parameters without fans will hold."""
+    arrived = arrived_moments(flow)
+    held = {name: arrived[name] for name in wanted.kept}
+    return held | {name: drawn_moments(rows) for name, rows in fixed.items()}

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from math import prod
 
-from xavier._types.flow import Flow, Parameter
+from xavier import laws
+from xavier._types.flow import Flow, Origin, Parameter
 from xavier._types.laws import Constant
 from xavier._types.plan import Assignment, Kept, Region, Role
 from xavier.planning.sites import region_shape
@@ -67,6 +70,22 @@ def planned_moments(flow: Flow, drawn: frozenset[str]) -> dict[str, tuple[float,
     return found
 
 
+def arrived_moments(flow: Flow) -> dict[str, tuple[float, float]]:
+    """Return mean and second moment of what each parameter holds on arrival; nan if unknown."""
+    found = {each.name: (_NAN, float(each.facts.get("second", _NAN))) for each in flow.parameters}
+    values = (each for each in flow.values if each.origin is Origin.PARAMETER)
+    return found | {each.name: (each.mean, each.second) for each in values}
+
+
+def drawn_moments(rows: Iterable[Assignment]) -> tuple[float, float]:
+    """Return mean and second moment of a parameter that is drawn by a plan's rows."""
+    sized = [(prod(each.shape), each) for each in rows]
+    total = sum(size for size, _ in sized) or 1
+    mean = sum(size * laws.mean(each.law, each.shape) for size, each in sized) / total
+    second = sum(size * laws.second_moment(each.law, each.shape) for size, each in sized) / total
+    return mean, second
+
+
 def _cell_bias(parameter: Parameter) -> Treatment:
     """Zero, but 1 for an LSTM's forget gate, counted over both of its biases."""
     facts = parameter.facts
@@ -111,4 +130,5 @@ def _constant(
 
 
 def _kept(parameter: Parameter, reason: str) -> Treatment:
-    return Treatment(kept=(Kept(parameter.name, parameter.shape, "parameter", reason),))
+    kept = Kept(parameter.name, parameter.shape, "parameter", reason, parameter.aliases)
+    return Treatment(kept=(kept,))

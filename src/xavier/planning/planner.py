@@ -7,16 +7,18 @@ first as a lookup, but decided by the contraction at the end.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from xavier import laws
 from xavier._errors import ActivationError
 from xavier._types.flow import Flow, Op, OpKind
 from xavier._types.laws import Law
 from xavier._types.plan import Role
-from xavier.flow.feeds import Feed
+from xavier.flow.feeds import Feed, constant_factor
 from xavier.flow.moments import Passed, Propagation
 from xavier.flow.structure import Graph, Structure, structure
 from xavier.planning.constraints import constrained
@@ -84,6 +86,10 @@ class Planner:
         self._critical: frozenset[int] = frozenset()
         self._hopeless: frozenset[int] = frozenset()
 
+    @cached_property
+    def _graph(self) -> Graph:
+        return Graph(self.flow)
+
     def decide(self) -> list[Decision]:
         """Return a decision for every site, in the order of the parameters."""
         for turn in range(_PASSES):
@@ -96,8 +102,7 @@ class Planner:
                 self._critical, self._hopeless = critical | self._critical, hopeless
                 if settled:
                     break
-        graph = Graph(self.flow)
-        return [self._decision(graph, site) for site in self.sites]
+        return [self.decision(site) for site in self.sites]
 
     # One pass
 
@@ -145,13 +150,18 @@ class Planner:
     def _setting(self, site: Site) -> Setting:
         feed = self.deciding_feed(site)
         ops = [use.op for use in site.uses]
+        tied = self._beside_tied(site)
+        chosen = self._chosen.get(tied.key) if tied else None
         return Setting(
             site=site,
             feed=feed,
             critical=any(op in self._critical for op in ops),
             hopeless=any(op in self._hopeless for op in ops),
             factor_after=self._factor_after(site),
-            beside_tied=self._beside_tied(site),
+            beside_tied=tied,
+            beside_rms=laws.second_moment(chosen[1], tied.shape) ** 0.5
+            if tied and chosen
+            else None,
         )
 
     def deciding_feed(self, site: Site) -> Feed:
@@ -177,12 +187,17 @@ class Planner:
             if op.kind is not OpKind.LOOKUP:
                 continue
             for each in self.flow.ops:
-                if each.kind is OpKind.MULTIPLY and op.output in each.inputs:
-                    others = [v for v in each.inputs if v != op.output]
-                    values = [self.flow.values[v] for v in others]
-                    if len(values) == 1 and not values[0].shape and values[0].mean:
-                        factor = abs(values[0].mean)
+                if op.output in each.inputs:
+                    factor *= self._constant_factor(each, op.output)
         return factor
+
+    def _constant_factor(self, op: Op, value: int) -> float:
+        """Return the constant that an op multiplies one of its inputs by; 1 if it does not."""
+        others = [self.flow.values[each] for each in op.inputs if each != value]
+        if op.function is not None and not others:
+            return abs(constant_factor(op.function) or 1.0)
+        scaled = op.kind is OpKind.MULTIPLY and len(others) == 1 and not others[0].shape
+        return abs(others[0].mean or 1.0) if scaled else 1.0
 
     def _beside_tied(self, site: Site) -> Site | None:
         """Return the tied table whose rows this lookup's rows are added to, if there is one."""
@@ -244,7 +259,7 @@ class Planner:
         if feed.function is None:
             return True
         found = powers(feed.function, variance=1.0)
-        return found.forward <= found.backward * (1 + 1e-9)
+        return math.isfinite(found.backward) and found.forward <= found.backward * (1 + 1e-9)
 
     # Decisions
 
@@ -253,7 +268,8 @@ class Planner:
         variance = laws.second_moment(law, site.shape) * site.scale**2
         return site.fan_out * variance * feed.backward
 
-    def _decision(self, graph: Graph, site: Site) -> Decision:
+    def decision(self, site: Site) -> Decision:
+        """Return what is decided for a site, or for one that would be used as a site is."""
         feed = self.deciding_feed(site)
         if site.key not in self._chosen:
             self._chosen[site.key] = self._choose(site)
@@ -273,7 +289,7 @@ class Planner:
             law=law,
             predicted_q=q,
             predicted_chi=self._predicted_chi(site, feed),
-            followed_by=self._followed_by(graph, use.op),
+            followed_by=self._followed_by(use.op),
             follower_law=self._follower_law(site),
             notes=self._use_notes(site),
         )
@@ -302,7 +318,7 @@ class Planner:
             f"it is used {len(site.uses)} times on signals of different size; the largest decides",
         )
 
-    def _followed_by(self, graph: Graph, at: int) -> str:
+    def _followed_by(self, at: int) -> str:
         names = {
             feed.name
             for feed in self._feeds.values()
@@ -312,7 +328,7 @@ class Planner:
             names.add("gated product")
         if names:
             return " / ".join(sorted(names))
-        return _next_step(graph, self.flow.ops[at].output)
+        return _next_step(self._graph, self.flow.ops[at].output)
 
 
 def _next_step(graph: Graph, value: int) -> str:

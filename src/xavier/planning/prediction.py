@@ -14,7 +14,7 @@ from xavier.flow.feeds import Feed
 from xavier.flow.gradients import gradients
 from xavier.flow.moments import Passed, Propagation
 from xavier.flow.structure import structure
-from xavier.planning.parameters import planned_moments
+from xavier.planning.parameters import arrived_moments, drawn_moments
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +65,8 @@ def predict(flow: Flow, plan: Plan) -> dict[int, Predicted]:
         found[at] = total / size
         return Passed(found[at], back)
 
-    drawn = frozenset(rows)
-    propagation = Propagation(
-        flow, structure(flow), planned=planned_moments(flow, drawn), on_weights=on_weights
-    )
+    planned = arrived_moments(flow) | {name: drawn_moments(held) for name, held in rows.items()}
+    propagation = Propagation(flow, structure(flow), planned=planned, on_weights=on_weights)
     propagation.run()
     back = gradients(propagation)
     return {at: Predicted(second, back.get(at)) for at, second in found.items()}

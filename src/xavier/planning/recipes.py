@@ -15,7 +15,7 @@ import numpy as np
 
 from xavier import rules
 from xavier._errors import UnknownNameError
-from xavier._types.laws import Normal, Uniform
+from xavier._types.laws import Uniform
 from xavier._types.plan import Role
 from xavier.planning.setting import Choice, Setting
 
@@ -85,9 +85,9 @@ class Auto:
     def _lookup(self, setting: Setting) -> Choice:
         if setting.beside_tied is not None:
             tied = setting.beside_tied
-            width = tied.shape[-1]
+            std = setting.beside_rms or _LOGIT_RMS / math.sqrt(tied.shape[-1])
             return Choice(
-                rules.RandomNormal(std=_LOGIT_RMS / math.sqrt(width)),
+                rules.RandomNormal(std=std),
                 f"its rows are added to those of the tied table `{tied.parameter.name}`, and get"
                 " the same size",
             )
@@ -111,6 +111,11 @@ class Auto:
                 rules.Critical(),
                 f"{told}; in a plain stack this deep the gradient's power E[f'^2] ="
                 f" {feed.backward:.6g} decides: chi_1 = 1",
+            )
+        if not math.isfinite(feed.backward):
+            return Choice(
+                rules.ForwardGain(),
+                f"{told}: its exact forward gain; the gradient's power E[f'^2] is infinite",
             )
         if setting.hopeless:
             told += "; the stack is too deep for it, and no variance has chi_1 = 1 without"
@@ -141,10 +146,6 @@ class Auto:
 
 def _head_scale(setting: Setting) -> float:
     return _LOGIT_RMS**2 / (setting.feed.forward or 1.0)
-
-
-def _uniform(bound: float) -> rules.Rule:
-    return rules.Fixed(Uniform(-bound, bound))
 
 
 def _slope(name: str) -> float:
@@ -215,18 +216,12 @@ class Default:
 
     def choose(self, setting: Setting) -> Choice:
         """Return the rule for one weight region, and the reason."""
-        site = setting.site
-        kind = site.parameter.facts.get("kind")
-        if kind == "embedding":
-            return Choice(rules.Fixed(Normal(0.0, 1.0)), "the framework's default for tables")
-        if kind == "recurrent":
-            bound = 1 / math.sqrt(site.parameter.facts["hidden"])
-            return Choice(_uniform(bound), "the framework's default for cells")
-        shape = site.parameter.shape
-        count = shape[0] if site.parameter.facts.get("transposed") else math.prod(shape[1:])
+        if setting.facts.default_law is not None:
+            return Choice(rules.FrameworkDefault(), "what the framework does when nobody asks")
+        bound = 1 / math.sqrt(max(math.prod(setting.site.parameter.shape[1:]), 1))
         return Choice(
-            _uniform(1 / math.sqrt(max(count, 1))),
-            "the framework's default: U(+-1/sqrt(fan_in)), its own fan_in",
+            rules.Fixed(Uniform(-bound, bound)),
+            "no default of the framework's is known for it: as for a dense layer",
         )
 
 

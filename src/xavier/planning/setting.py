@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from xavier._types.laws import Law
 from xavier.flow.feeds import Feed
+from xavier.planning.defaults import default_law
 from xavier.planning.sites import Site
 from xavier.rules import Facts, Rule
 
@@ -21,6 +22,7 @@ class Setting:
         hopeless: Whether it is part of one that no initialization keeps from vanishing.
         factor_after: For lookups: a constant that the rows are multiplied by.
         beside_tied: For lookups: the tied table whose rows these are added to.
+        beside_rms: The RMS of that table's elements, once its law is known.
     """
 
     site: Site
@@ -29,6 +31,7 @@ class Setting:
     hopeless: bool = False
     factor_after: float = 1.0
     beside_tied: Site | None = None
+    beside_rms: float | None = None
 
     @property
     def facts(self) -> Facts:
@@ -40,6 +43,8 @@ class Setting:
             fan_out=site.fan_out * site.scale**2,
             forward_power=self.feed.forward,
             backward_power=self.feed.backward,
+            kernel=site.shape[2:],
+            default_law=default_law(site.parameter),
         )
 
 

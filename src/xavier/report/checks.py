@@ -48,13 +48,15 @@ def render_check(check: Check, console: Console) -> None:
     if check.signal.ops:
         _Signal(check, console, signs).render()
     _findings(check, console)
+    if check.signal.notes:
+        console.print()
     for note in check.signal.notes:
         say(console, Text("note: ", style="cyan"), safe(console, note))
 
 
 def _verdict(check: Check, console: Console, signs: Glyphs) -> None:
     healthy = check.verdict is Verdict.HEALTHY
-    line = Text(f" {check.verdict.value.upper()} ", style=f"bold white on {_colour(check)}")
+    line = Text().append(f" {check.verdict.value.upper()} ", f"bold white on {_colour(check)}")
     if check.where:
         line.append(" at ").append_text(safe(console, check.where, "bold"))
     others = [each.value for each in check.verdicts if each != check.verdict]
@@ -94,9 +96,11 @@ class _Signal:
         self._over_depth()
         rows = self._rows()
         path = self._path_column(rows)
-        sizes, always = self._sizes(rows), self._always(rows)
+        sizes = self._sizes(rows)
+        room = self._console.width - taken_width(sizes)
+        always, missed = chosen(([each] for each in self._always(rows)), room=room - path.least)
         # What is left beside the numbers goes to the bars, to the path, then to other columns.
-        room = self._console.width - taken_width([*sizes, *always])
+        room -= taken_width(always)
         bar = min(max((room - path.least - 2 * GAP) // 2, _NARROWEST_BAR), self._widest_bar)
         bars = self._bars(rows, width=bar) if room - path.least >= 2 * (bar + GAP) else ()
         room -= path.width + taken_width(bars)
@@ -106,7 +110,7 @@ class _Signal:
         )
         self._console.print(table(self._console, [path, *plotted, *always, *taken]))
         self._console.print()
-        self._legend(rows, left, plotted=bool(bars))
+        self._legend(rows, [*missed, *left], plotted=bool(bars))
 
     @property
     def _widest_bar(self) -> int:
@@ -195,7 +199,8 @@ class _Signal:
         shapes = [Text(text.shape(op.shape), style="dim") for op in firsts]
         kinds = [safe(self._console, op.op, "dim") for op in firsts]
         groups = [
-            [Column("followed by", after), *saturated],
+            [Column("followed by", after)],
+            saturated,
             dead,
             [Column("shape", shapes)],
             [Column("kind", kinds)],
@@ -240,7 +245,8 @@ class _Signal:
             path.append(f" x{repeats}", style="dim")
         if self._breaks is None:
             return path
-        return Text(f"{self._signs.mark if breaks else ' '} ", style="bold red").append_text(path)
+        mark = self._signs.mark if breaks else " "
+        return Text().append(f"{mark} ", "bold red").append_text(path)
 
     @staticmethod
     def _range(

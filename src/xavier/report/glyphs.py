@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Final, TypeGuard
 
 _LEAST_DECADES: Final = 2  # so that a healthy signal's ups and downs look as small as they are
@@ -20,6 +20,7 @@ class Glyphs:
         to: Stands between the first and the last value.
         mark: Leads the row where the signal breaks.
         dot: Stands between two facts.
+        line: Part of a line under a head.
     """
 
     bars: str
@@ -27,16 +28,17 @@ class Glyphs:
     to: str
     mark: str
     dot: str
+    line: str
 
 
-UNICODE: Final = Glyphs(bars="▏▎▍▌▋▊▉█", sparks="▁▂▃▄▅▆▇█", to="→", mark="▶", dot="·")
-ASCII: Final = Glyphs(bars="#", sparks="_.-=+*%#", to="->", mark=">", dot="|")
+UNICODE: Final = Glyphs(bars="▏▎▍▌▋▊▉█", sparks="▁▂▃▄▅▆▇█", to="→", mark="▶", dot="·", line="─")
+ASCII: Final = Glyphs(bars="#", sparks="_.-=+*%#", to="->", mark=">", dot="|", line="-")
 
 
 def glyphs(encoding: str) -> Glyphs:
     """Return block characters where the encoding has them, else ASCII."""
     try:
-        "".join((UNICODE.bars, UNICODE.sparks, UNICODE.to, UNICODE.mark)).encode(encoding)
+        "".join(astuple(UNICODE)).encode(encoding)
     except (UnicodeEncodeError, LookupError):
         return ASCII
     return UNICODE

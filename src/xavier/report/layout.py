@@ -67,12 +67,11 @@ def say_cure(console: Console, cure: str, *, label: str, indent: int = 0) -> Non
     head = Text(" " * indent + label, style="green")
     if _is_python(cure):
         say_line(console, head, text)
-    else:
-        grid = Table.grid(padding=0)
-        grid.add_column(no_wrap=True)
-        grid.add_column(overflow="fold")
-        grid.add_row(head, text)
-        console.print(grid)
+        return
+    for line in text.wrap(console, max(console.width - len(head), 1)):
+        line.rstrip()
+        say_line(console, head, line)
+        head = Text(" " * len(head))
 
 
 def _is_python(text: str) -> bool:
@@ -131,7 +130,7 @@ def table(console: Console, columns: Sequence[Column]) -> Table:
     return made
 
 
-def packed(items: Sequence[Text], *, width: int, separator: str, indent: int = 2) -> list[Text]:
+def packed(items: Iterable[Text], *, width: int, separator: str) -> list[Text]:
     """Return items joined into lines that break between items alone."""
     lines: list[Text] = []
     for item in items:
@@ -139,5 +138,6 @@ def packed(items: Sequence[Text], *, width: int, separator: str, indent: int = 2
         if lines and lines[-1].cell_len + joined <= width:
             lines[-1].append(separator, style="dim").append_text(item)
         else:
-            lines.append(Text(" " * indent).append_text(item))
+            # Not the item itself, whose style would be that of the line.
+            lines.append(Text().append_text(item))
     return lines

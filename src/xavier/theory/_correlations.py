@@ -17,7 +17,7 @@ from numpy.polynomial import legendre
 
 from xavier._errors import ActivationError
 from xavier.theory._calls import Array, Function, called
-from xavier.theory._cutting import panels
+from xavier.theory._cutting import panels, require_finite_slope
 from xavier.theory._panels import COEFFICIENTS, NODES, POINTS, WEIGHTS, Panels
 
 _REACH: Final = 9.0  # the mass beyond is 2e-19
@@ -59,6 +59,7 @@ def correlated(function: Function, q: float, c: float) -> Correlated:
     if not -1 <= c <= 1:
         raise ActivationError(f"c is {c}, expected a correlation between -1 and 1")
     own = panels(function, variance=q)
+    require_finite_slope(own, 0.0)
     if 1 - abs(c) < _ALIKE:
         return _alike(function, own, math.copysign(1.0, c))
     lean = math.sqrt((1 - c) * (1 + c))

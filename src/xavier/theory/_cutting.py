@@ -74,10 +74,29 @@ def panels(
         if not whole[0].any() and reach < _REACHES[-1]:
             continue
         if all(max(each[0], each[-1]) <= _TOLERANCE * each.sum() for each in whole):
-            for each, of in zip(whole, ("", " derivative's"), strict=True):
-                _no_singularity(found, each, of, mean)
+            if (place := _singularity(found, found.values)) is not None:
+                raise _singular("", mean + spread * place)
             return found
     raise _infinite(mean, variance)
+
+
+def is_too_steep(cut: Panels) -> bool:
+    """Return whether the derivative's power is infinite, as that of a square root is at zero."""
+    return _singularity(cut, cut.slopes) is not None
+
+
+def require_finite_slope(cut: Panels, mean: float) -> None:
+    """Raise if the derivative's power is infinite.
+
+    Args:
+        cut: The function on its panels.
+        mean: The mean of its argument.
+
+    Raises:
+        InfinitePowerError: If it is; the message says where.
+    """
+    if (place := _singularity(cut, cut.slopes)) is not None:
+        raise _singular(" derivative's", mean + cut.spread * place)
 
 
 def _infinite(mean: float, variance: float) -> InfinitePowerError:
@@ -87,11 +106,19 @@ def _infinite(mean: float, variance: float) -> InfinitePowerError:
     )
 
 
-def _no_singularity(found: Panels, mass: Array, of: str, mean: float) -> None:
-    """Raise if the power around a point does not fade as one comes nearer."""
+def _singular(of: str, at: float) -> InfinitePowerError:
+    return InfinitePowerError(
+        f"the function's{of} power is infinite, or too steep to tell, near {at:.6g}",
+        hint="does it divide by zero there, or start like a square root?",
+    )
+
+
+def _singularity(found: Panels, integrand: Array) -> float | None:
+    """Return a place around which an integrand's power does not fade as one comes nearer."""
     narrow = found.narrow
     if not narrow.any():
-        return
+        return None
+    mass = (found.weights * integrand**2).sum(axis=1)
     middles, widths = found.edges.mean(axis=1), np.ptp(found.edges, axis=1)
     centres = middles[narrow]
     after = np.searchsorted(centres, middles).clip(0, len(centres) - 1)
@@ -101,12 +128,8 @@ def _no_singularity(found: Panels, mass: Array, of: str, mean: float) -> None:
     distance = np.abs(middles - centres[nearest]) / widths[narrow][nearest]
     ring = lambda low: mass[(distance > low) & (distance <= low * _CUTS**2)].sum()  # noqa: E731
     near, far = ring(_CUTS), ring(_CUTS**3)
-    if near > 1e-9 * mass.sum() and near > 0.7 * far:
-        at = mean + found.spread * round(float(centres[0]), 9)
-        raise InfinitePowerError(
-            f"the function's{of} power is infinite, or too steep to tell, near {at:.6g}",
-            hint="does it divide by zero there, or start like a square root?",
-        )
+    fades = near <= 1e-9 * mass.sum() or near <= 0.7 * far
+    return None if fades else round(float(centres[0]), 9)
 
 
 class _Cutter:

@@ -11,7 +11,7 @@ import numpy as np
 
 from xavier._errors import ActivationError
 from xavier.theory._calls import Array, called
-from xavier.theory._cutting import InfinitePowerError, panels
+from xavier.theory._cutting import InfinitePowerError, panels, require_finite_slope
 from xavier.theory._one_variable import powers
 from xavier.theory._panels import COEFFICIENTS, NODES, SLOPES, TAIL, Panels
 
@@ -29,6 +29,12 @@ _AT_REST: Final = 1e-4  # the standard deviation that stands for zero, relative 
 _MOST_POINTS: Final = 2_000_000
 # Irregular and dense where the density is, so that no function's zeros hide another's.
 _GRID: Final = np.sinh(np.linspace(-2.3, 2.3, 24)) * 1.0379
+# Two even grids, shifted so that no diagonal and no pole at zero is met.
+_EVEN: Final = tuple(np.arange(-8.5, 8.5, 0.1) + shift for shift in (0.0618, 0.0271))
+_EVEN_DENSITY: Final = tuple(
+    density / density.sum() for density in (np.exp(-(axis**2) / 2) for axis in _EVEN)
+)
+_MOST_OF_A_LINE: Final = 0.25  # of a power: a smooth function's is on many lines of the grid
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,21 +80,71 @@ def powers2(
         >>> round(found.forward, 10), [round(each, 10) for each in found.backward]
         (0.5, [0.5, 0.5])
     """
+    spreads = _spreads(variances, means)
+    pivot = _pivot(function, spreads, means)
+    if pivot is None:
+        return _on_a_grid(function, spreads, means)
+    return _of_product(function, variances, means, pivot)
+
+
+def moments2(
+    function: Function2, *, variances: Pair = (1.0, 1.0), means: Pair = (0.0, 0.0)
+) -> Pair:
+    """Return `E[f]` and `E[f**2]`, two hundred times as fast as `powers2`, but less exactly.
+
+    A product is found as there. Any other function is summed on an even grid: exact to rounding
+    for a smooth one, to 1e-4 with kinks, to 1e-2 with jumps along slanted lines.
+
+    Args:
+        function: As for `powers2`.
+        variances: The variances of its arguments.
+        means: Their means.
+
+    Raises:
+        ActivationError: As for `powers2`.
+
+    Example:
+        >>> mean, second = moments2(np.maximum)
+        >>> round(mean, 2), round(second, 2)
+        (0.56, 1.0)
+    """
+    spreads = _spreads(variances, means)
+    pivot = _pivot(function, spreads, means)
+    if pivot is not None:
+        found = _of_product(function, variances, means, pivot)
+        return found.mean, found.forward
+    one, two = (
+        mean + spread * axis for mean, spread, axis in zip(means, spreads, _EVEN, strict=True)
+    )
+    values, (left, right) = _on_mesh(function, one, two), _EVEN_DENSITY
+    power = values**2
+    lines = left * (power @ right), (left @ power) * right
+    second = float(lines[0].sum())
+    if any(line.max() > _MOST_OF_A_LINE * second for line in lines):
+        found = _on_a_grid(function, spreads, means)
+        return found.mean, found.forward
+    return float(left @ values @ right), second
+
+
+def _spreads(variances: Pair, means: Pair) -> Pair:
     if not all(math.isfinite(each) for each in (*variances, *means)) or min(variances) < 0:
         raise ActivationError(
             f"the arguments have means {means} and variances {variances}, expected finite numbers, "
             "the variances zero or more"
         )
-    spreads = (_spread(variances[0], means[0]), _spread(variances[1], means[1]))
+    return _spread(variances[0], means[0]), _spread(variances[1], means[1])
+
+
+def _pivot(function: Function2, spreads: Pair, means: Pair) -> tuple[Pair, float] | None:
+    """Return where and how large a product of a function of each is, or None if it is none."""
     places = [mean + spread * _GRID for mean, spread in zip(means, spreads, strict=True)]
     values = _on_mesh(function, *places)
     row, column = np.unravel_index(int(np.argmax(np.abs(values))), values.shape)
     pivot = float(values[row, column])
     product = np.outer(values[:, column], values[row, :])
     if pivot != 0 and np.abs(values - product / pivot).max() > _SAME * abs(pivot):
-        return _on_a_grid(function, spreads, means)
-    at = (float(places[0][row]), float(places[1][column]))
-    return _of_product(function, variances, means, (at, pivot or 1.0))
+        return None
+    return (float(places[0][row]), float(places[1][column])), pivot or 1.0
 
 
 def _of_product(
@@ -177,6 +233,7 @@ def _section_breaks(function: Function2, spreads: Pair, means: Pair, axis: int) 
             function(x, np.full_like(x, at)) if axis == 0 else function(np.full_like(x, at), x)
         )
         cut = panels(section, variance=spreads[axis] ** 2, mean=means[axis], checked=False)
+        require_finite_slope(cut, means[axis])
         found = np.union1d(found, cut.breaks())
     return found
 

@@ -9,7 +9,7 @@ needs no formula for it.
 from xavier.theory._calls import Array, Function
 from xavier.theory._cutting import InfinitePowerError
 from xavier.theory._one_variable import Powers, powers
-from xavier.theory._two_variables import Powers2, powers2
+from xavier.theory._two_variables import Powers2, moments2, powers2
 
 __all__ = [
     "Array",
@@ -17,6 +17,7 @@ __all__ = [
     "InfinitePowerError",
     "Powers",
     "Powers2",
+    "moments2",
     "powers",
     "powers2",
 ]

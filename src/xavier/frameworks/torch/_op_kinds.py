@@ -87,7 +87,7 @@ _KINDS: dict[str, OpKind] = {
     ),
 }
 
-_ELEMENTWISE = frozenset({"_prelu_kernel", "prelu", "rrelu_with_noise", "threshold"})
+_ELEMENTWISE = frozenset({"_prelu_kernel", "hardswish", "prelu", "rrelu_with_noise", "threshold"})
 _SELECTS = frozenset(
     {
         *("select", "slice", "split", "unsafe_split", "split_with_sizes", "unbind", "unsafe_chunk"),

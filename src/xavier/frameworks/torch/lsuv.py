@@ -98,7 +98,7 @@ def rescale(model: nn.Module, example: Any, plan: Plan) -> Plan:
     drawn = {
         each.name
         for each in plan.assignments
-        if not math.isnan(each.fan_in) and each.role not in tables
+        if not math.isnan(each.fan_in) and each.role not in tables and not _is_fixed(each)
     }
     weights = {
         slot.name: slot.stored
@@ -128,7 +128,7 @@ def rescale(model: nn.Module, example: Any, plan: Plan) -> Plan:
 
 
 def _rescaled(row: Assignment, rescaler: _Rescaler) -> Assignment:
-    if math.isnan(row.fan_in) or row.role is Role.EMBEDDING:
+    if math.isnan(row.fan_in) or row.role is Role.EMBEDDING or _is_fixed(row):
         return row
     factor = rescaler.factors.get(row.name)
     if factor is None:
@@ -143,3 +143,8 @@ def _rescaled(row: Assignment, rescaler: _Rescaler) -> Assignment:
         predicted_q=1.0,
         reason=f"{row.reason}; {told}",
     )
+
+
+def _is_fixed(row: Assignment) -> bool:
+    """Tell whether an override names the law, which then is what was asked for."""
+    return row.rule.startswith("Fixed(")

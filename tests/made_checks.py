@@ -1,0 +1,239 @@
+"""Checks that no model gave: made by hand or by chance, to show every branch of a report."""
+
+from __future__ import annotations
+
+import math
+
+from hypothesis import strategies as st
+
+from made_plans import HOSTILE, NAN, number, word
+from xavier._types.signal import (
+    Check,
+    Finding,
+    OpSignal,
+    Severity,
+    Signal,
+    Verdict,
+    WeightSignal,
+)
+
+INIT = 'xavier.init_(model, example, recipe="auto")'
+
+share = st.none() | st.floats(0, 1) | st.just(NAN)
+maybe = st.none() | number
+shape = st.lists(st.integers(0, 10**6), max_size=4).map(tuple)
+ops = st.builds(
+    OpSignal,
+    index=st.integers(0, 10**6),
+    op=word,
+    path=word,
+    weights=st.lists(word, max_size=2).map(tuple),
+    shape=shape,
+    mean=number,
+    std=number,
+    rms=number,
+    gradient_rms=maybe,
+    activation=word,
+    saturation=share,
+    dead=share,
+    correlation=maybe,
+    nonfinite=st.integers(0, 10**12),
+    jacobian_mean=maybe,
+    jacobian_rms=maybe,
+)
+weights = st.builds(
+    WeightSignal,
+    name=word,
+    shape=shape,
+    rms=number,
+    std=number,
+    gradient_rms=maybe,
+    update_ratio=maybe,
+    twins=share,
+)
+findings = st.builds(
+    Finding,
+    code=word,
+    severity=st.sampled_from(Severity),
+    path=word,
+    message=word,
+    cure=word | st.just(INIT),
+)
+
+
+@st.composite
+def checks(draw):
+    """Return a check with every kind of field in it."""
+    verdicts = tuple(draw(st.lists(st.sampled_from(Verdict), min_size=1, unique=True)))
+    return Check(
+        verdict=verdicts[0],
+        verdicts=verdicts,
+        where=draw(word),
+        evidence=draw(word),
+        cure=draw(word | st.just(INIT)),
+        findings=tuple(draw(st.lists(findings, max_size=8))),
+        signal=Signal(
+            ops=tuple(draw(st.lists(ops, max_size=6))),
+            weights=tuple(draw(st.lists(weights, max_size=3))),
+            notes=tuple(draw(st.lists(word, max_size=3))),
+        ),
+    )
+
+
+def op(index=0, path="", **fields):
+    """Return an op that a healthy dense layer might have."""
+    path = path or f"layers.{index}"
+    given = {
+        "op": "linear",
+        "weights": (f"{path}.weight",),
+        "shape": (32, 64),
+        "mean": 0.01,
+        "std": 1.0,
+        "rms": 1.0,
+        "gradient_rms": 0.02,
+        "activation": "tanh",
+        "saturation": 0.02,
+        "dead": 0.0,
+        "correlation": 0.1,
+        "nonfinite": 0,
+    }
+    return OpSignal(index=index, path=path, **given | fields)
+
+
+def check(verdict="healthy", *signal_ops, findings=(), notes=(), **fields):
+    """Return a check of some ops."""
+    given = {
+        "verdicts": (Verdict(verdict),),
+        "where": "",
+        "evidence": "",
+        "cure": "",
+    }
+    return Check(
+        verdict=Verdict(verdict),
+        findings=tuple(findings),
+        signal=Signal(signal_ops, (), tuple(notes)),
+        **given | fields,
+    )
+
+
+def finding(severity="note", code="std-off-recipe", path="layers.0.weight", **fields):
+    """Return a finding."""
+    given = {"message": "(64, 64): std 0.1, twice the 0.05 of He()", "cure": ""}
+    return Finding(code=code, severity=Severity(severity), path=path, **given | fields)
+
+
+def healthy():
+    """Return a short, healthy check: a convolution, a dense layer, a head."""
+    return check(
+        "healthy",
+        op(0, "stem", op="conv2d", shape=(8, 16, 32, 32), activation="relu", dead=0.06),
+        op(1, "body.0", rms=1.3, gradient_rms=0.013, activation="gelu", saturation=0.08),
+        op(2, "head", rms=0.5, gradient_rms=0.1, activation="", saturation=None, dead=None),
+        evidence="3 ops that hold a weight, output RMS 0.5 to 1.3, gradient RMS 0.013 to 0.1",
+    )
+
+
+def broken():
+    """Return one with numbers that are not finite, missing gradients, and all severities."""
+    only = 'xavier.init_(model, example, recipe="auto", only=["{}"])'
+    return check(
+        "broken",
+        op(0, "embed", op="embedding", activation="", saturation=None, dead=None, correlation=None),
+        op(1, "attention.qkv", rms=3.2e4, std=3.2e4, gradient_rms=math.inf, nonfinite=0),
+        op(2, "attention.out", rms=math.inf, std=math.nan, mean=math.nan, nonfinite=1234),
+        op(3, "", weights=("loose",), rms=math.nan, gradient_rms=None, nonfinite=2048),
+        op(4, "never.reached", rms=0.0, std=0.0, gradient_rms=None, dead=1.0),
+        verdicts=(Verdict.BROKEN, Verdict.DEAD, Verdict.EXPLODING),
+        where="attention.out",
+        evidence="1,234 of 2,048 outputs are not finite; the largest before it is 3.2e+04",
+        cure=INIT,
+        findings=[
+            finding("note", "zero-weight", "lora.b", message="(4, 64): every element is zero"),
+            finding(
+                "error",
+                "nonfinite",
+                "attention.out.weight",
+                message="(64, 64): 3 elements are NaN, expected none",
+                cure=only.format("attention.out.weight"),
+            ),
+            *(
+                finding(
+                    "warning",
+                    path=f"layers.{at}.weight",
+                    cure=only.format(f"layers.{at}.weight"),
+                )
+                for at in range(7)
+            ),
+            finding(
+                "warning",
+                "duplicate",
+                "",
+                message="two parameters hold the same bits and are not tied",
+                cure="draw each with a name of its own, or tie them; cloned layers stay equal "
+                "for as long as their gradients are",
+            ),
+        ],
+        notes=["the loss was a random cotangent: pass loss= and target= to measure yours"],
+    )
+
+
+def deep():
+    """Return a long stack in which the signal dies: rows that fold, sparklines, an inner break."""
+    ops = [
+        op(
+            at,
+            f"blocks.{at // 2}.{'up' if at % 2 == 0 else 'down'}",
+            rms=10 ** (-at / 20),
+            gradient_rms=10 ** ((at - 60) / 6),
+            activation="relu" if at % 2 == 0 else "",
+            saturation=0.5 if at % 2 == 0 else None,
+            dead=min(at / 60, 0.9) if at % 2 == 0 else None,
+            correlation=1 - 2 ** (-at / 4),
+            jacobian_mean=0.4 + at / 100,
+            jacobian_rms=0.5 + at / 100,
+        )
+        for at in range(60)
+    ]
+    return check(
+        "vanishing",
+        *ops,
+        op(60, "cells.0", op="linear", shape=(8, 8), gradient_rms=0.9),
+        op(61, "cells.0", op="linear", shape=(8, 8), gradient_rms=1.0),
+        op(62, "head", activation="", saturation=None, dead=None, gradient_rms=1.0),
+        verdicts=(Verdict.VANISHING, Verdict.COLLAPSED, Verdict.SATURATED),
+        where="blocks.11.up",
+        evidence="gradient RMS 4.64e-07, 1e-06 times the 1 of the last ops",
+        cure="add a normalization or a skip: no initialization keeps this stack from vanishing",
+    )
+
+
+def hostile():
+    """Return one whose every word tries to break out of its place."""
+    return check(
+        "asymmetric",
+        *(op(at, text or "x", op=text, activation=text) for at, text in enumerate(HOSTILE)),
+        where=HOSTILE[0],
+        evidence=HOSTILE[1],
+        cure=HOSTILE[2],
+        findings=[finding(code=each, path=each, message=each, cure=each) for each in HOSTILE],
+        notes=HOSTILE,
+    )
+
+
+def bare():
+    """Return one of a model in which nothing was measured."""
+    return check("healthy", evidence="0 ops that hold a weight")
+
+
+EVERY = {made.__name__: made for made in (healthy, broken, deep, hostile, bare)}
+VERDICTS = [
+    check(
+        verdict.value,
+        op(0),
+        op(1),
+        where="" if verdict is Verdict.HEALTHY else "layers.1",
+        evidence=f"what shows that it is {verdict.value}",
+        cure="" if verdict is Verdict.HEALTHY else INIT,
+    )
+    for verdict in Verdict
+]
