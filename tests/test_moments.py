@@ -289,3 +289,41 @@ def test_explain_tells_what_the_function_that_follows_would_have_given():
     assert row.law.std == pytest.approx(math.sqrt(2 / (784 + 300)), rel=1e-5)
     assert row.follower_law.std == pytest.approx(math.sqrt(2 / 784), rel=1e-5)
     assert "it would be Normal(0, 0.0505076)" in plan.explain("0.weight")
+
+
+def glu_power():
+    # E[(a sigmoid(b))^2] = E[sigmoid(b)^2] by independence; by symmetry about 1/2.
+    points = torch.linspace(-12, 12, 24001, dtype=torch.float64)
+    density = torch.exp(-(points**2) / 2) / math.sqrt(2 * math.pi)
+    return float((torch.sigmoid(points) ** 2 * density).sum() * (points[1] - points[0]))
+
+
+def test_a_gated_linear_unit_is_a_product_of_the_halves():
+    row = fed(lambda self, h: functional.glu(h).repeat(1, 2))
+    assert row.forward_power == pytest.approx(glu_power(), rel=1e-5)
+
+
+@pytest.mark.parametrize("inplace", [False, True])
+def test_a_random_slope_counts_with_its_mean_square(inplace):
+    low, high = 0.2, 0.8
+    row = fed(lambda self, h: functional.rrelu(h, low, high, training=True, inplace=inplace))
+    mean_square = (low * low + low * high + high * high) / 3
+    assert row.forward_power == pytest.approx((1 + mean_square) / 2, rel=1e-6)
+    assert row.backward_power == pytest.approx((1 + mean_square) / 2, rel=1e-6)
+
+
+def test_log_sigmoid_is_the_negative_softplus():
+    row = fed(lambda self, h: functional.logsigmoid(h))
+    other = fed(lambda self, h: functional.softplus(h))
+    assert row.fed_by == "log_sigmoid"
+    assert row.forward_power == pytest.approx(other.forward_power, rel=1e-6)
+
+
+def test_what_is_copied_over_no_longer_counts():
+    def overwritten(self, h):
+        out = torch.full_like(h, 7.0)
+        out.copy_(torch.tanh(h))
+        return out
+
+    row = fed(overwritten)
+    assert row.fed_by == "tanh"

@@ -12,7 +12,7 @@ from torch import nn
 
 import xavier
 from xavier import laws, rules
-from xavier._errors import UnknownNameError
+from xavier._errors import PlanError, UnknownNameError
 from xavier.laws import Constant, Normal, Orthogonal, Uniform, round_law
 from xavier.planning import recipe_names
 from xavier.planning.setting import Choice
@@ -130,6 +130,35 @@ def test_a_recipe_may_be_any_object_that_chooses():
     assert plan["0.weight"][0].reason == "narrow on purpose"
 
 
+class SignedRoot(nn.Module):
+    def forward(self, x):
+        return torch.sign(x) * torch.sqrt(x.abs())
+
+
+def roots():
+    return nn.Sequential(nn.Linear(16, 32), SignedRoot(), nn.Linear(32, 32), nn.Linear(32, 4))
+
+
+def test_where_the_gradient_has_no_finite_power_the_signal_decides():
+    # E[f^2] = E|z| = sqrt(2 / pi) times the root of z's variance; E[f'^2] is infinite.
+    (row,) = xavier.plan(roots(), X)["2.weight"]
+    assert row.backward_power == math.inf
+    assert "E[f'^2] is infinite" in row.reason
+    assert row.predicted_q == pytest.approx(1, rel=1e-4)
+
+
+def test_a_rule_without_a_law_is_told_by_the_weight():
+    class Backward:
+        name = "backward"
+
+        def choose(self, setting):
+            return Choice(rules.XavierExact(), "whatever feeds it")
+
+    told = r"`2.weight`, fed by custom: backward_power is inf, .*\nHint: another recipe"
+    with pytest.raises(PlanError, match=told):
+        xavier.plan(roots(), X, recipe=Backward())
+
+
 def test_an_unknown_recipe_is_told_with_the_nearest():
     with pytest.raises(
         UnknownNameError, match=r"unknown recipe 'xaver'\nHint: did you mean xavier"
@@ -152,3 +181,16 @@ def test_numbers_of_a_law_have_six_digits_at_most():
     for recipe in recipe_names():
         for law in drawn(recipe, Decoder(), IDS).values():
             assert laws.round_law(law) == law
+
+
+def test_a_model_that_runs_without_its_weights_was_still_run():
+    class Bypass(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.spare = nn.Linear(16, 16)
+
+        def forward(self, x):
+            return x
+
+    assert not xavier.plan(Bypass(), X).notes
+    assert any("without an example" in each for each in xavier.plan(Bypass()).notes)

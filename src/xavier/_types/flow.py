@@ -153,6 +153,7 @@ class Flow:
         buffers: Names and shapes of its buffers.
         model_digest: A digest of the model's structure.
         notes: Guesses, and what could not be followed.
+        traced: Whether a run was followed; without one there are parameters, but no ops.
     """
 
     ops: tuple[Op, ...]
@@ -162,3 +163,4 @@ class Flow:
     buffers: tuple[tuple[str, tuple[int, ...]], ...]
     model_digest: str
     notes: tuple[str, ...] = ()
+    traced: bool = True

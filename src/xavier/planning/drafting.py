@@ -120,7 +120,7 @@ class _Drafter:
                 " if many such layers do not train, DeepNorm (Wang et al. 2022) weighs the stream"
                 " by more than 1 and scales them by less"
             )
-        if not flow.ops:
+        if not flow.traced:
             self.notes.append(
                 "planned without an example input: fans and functions are by module type and"
                 " order, so functional activations, residual writers and packed weights are not"
@@ -142,7 +142,7 @@ class _Drafter:
             rows = [_assignment(self._planner.decision(each)) for each in sites]
             rows = [replace(each, reason=f"{told}: {each.reason}") for each in rows]
             return self._drawn(parameter, rows), []
-        if self._is_weight(parameter) and (not self._flow.ops or not parameter.touched):
+        if self._is_weight(parameter) and (not self._flow.traced or not parameter.touched):
             return self._drawn(parameter, self._by_type(parameter)), []
         treatment = treat(parameter)
         return list(treatment.assignments), list(treatment.kept)
@@ -183,7 +183,8 @@ class _Drafter:
             setting = Setting(site, _feed_named(feed_name))
             choice = constrained(site) or self._recipe.choose(setting)
             law = choice.law(setting)
-            told = "by module type and order" if not self._flow.ops else "this run did not reach it"
+            traced = self._flow.traced
+            told = "this run did not reach it" if traced else "by module type and order"
             decision = Decision(
                 site, setting.feed, choice, law, float("nan"), float("nan"), "unknown"
             )

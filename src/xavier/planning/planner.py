@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from xavier import laws
-from xavier._errors import ActivationError
+from xavier._errors import ActivationError, LawError, PlanError
 from xavier._types.flow import Flow, Op, OpKind
 from xavier._types.laws import Law
 from xavier._types.plan import Role
@@ -145,7 +145,12 @@ class Planner:
     def _choose(self, site: Site) -> tuple[Choice, Law]:
         setting = self._setting(site)
         choice = constrained(site) or self._recipe.choose(setting)
-        return choice, choice.law(setting)
+        try:
+            return choice, choice.law(setting)
+        except LawError as error:
+            told = f"`{site.parameter.name}`, fed by {setting.feed.name}: {error.message}"
+            hint = error.hint or "another recipe, or an override for this weight, may have a law"
+            raise PlanError(told, hint=hint) from error
 
     def _setting(self, site: Site) -> Setting:
         feed = self.deciding_feed(site)
@@ -303,11 +308,11 @@ class Planner:
             return None
         try:
             found = powers(feed.function, variance=1.0)
-        except ActivationError:
+            feed = replace(feed, forward=found.forward, backward=found.backward)
+            setting = replace(self._setting(site), feed=feed)
+            return self._recipe.choose(setting).law(setting)
+        except (ActivationError, LawError):
             return None
-        feed = replace(feed, forward=found.forward, backward=found.backward)
-        setting = replace(self._setting(site), feed=feed)
-        return self._recipe.choose(setting).law(setting)
 
     def _use_notes(self, site: Site) -> tuple[str, ...]:
         feeds = [self._feeds[use.op] for use in site.uses if self.flow.ops[use.op].inputs]

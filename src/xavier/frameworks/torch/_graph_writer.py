@@ -285,7 +285,8 @@ class GraphWriter:
         return {"contracted": float(np.prod(call.args[1].shape[1:]))}
 
     def _move(self, call: Call) -> None:
-        sources = [each for each in call.tensors if self._is_signal(each) or each in self.weights]
+        read = call.tensors[1:] if call.name == "copy" else call.tensors  # the first is overwritten
+        sources = [each for each in read if self._is_signal(each) or each in self.weights]
         inputs = tuple(dict.fromkeys(self._value(each) for each in sources))
         partial = selects(call.func) or any(out.numel() < sources[0].numel() for out in call.outs)
         values = []

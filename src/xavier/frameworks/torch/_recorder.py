@@ -13,6 +13,7 @@ from xavier.frameworks.torch._calls import Call, is_tensor, mutated, tensors_of
 from xavier.frameworks.torch._graph_writer import GraphWriter
 from xavier.frameworks.torch._op_kinds import base_name
 from xavier.frameworks.torch._shadows import Shadows, storage_of
+from xavier.frameworks.torch._spelled_out import SPELLED_OUT
 
 _LIKE = ("zeros_like", "ones_like", "full_like", "empty_like", "rand_like", "randn_like")
 _NEW = ("new_zeros", "new_ones", "new_full", "new_empty", "new_empty_strided")
@@ -66,6 +67,10 @@ class Recorder(TorchDispatchMode):
         if base_name(func) in _READS:
             return func(*map(self.real, tensors))
         written = mutated(func, args, named)
+        if base_name(func) in SPELLED_OUT:
+            with self:
+                spelled = SPELLED_OUT[base_name(func)](*args, **named)
+                return args[0].copy_(spelled) if func._schema.name.endswith("_") else spelled
         independent = base_name(func) in (*_LIKE, *_NEW)
         known = independent or all(map(self.shadows.known, tensors))
         run = self._run_known if known else self._run_unknown

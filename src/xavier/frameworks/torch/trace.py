@@ -108,6 +108,7 @@ def untraced(model: nn.Module) -> Flow:
         buffers=tuple((each.name, tuple(each.shape)) for each in buffers(model)),
         model_digest=structure_digest(model),
         notes=tuple(notes(model, [])),
+        traced=False,
     )
 
 
