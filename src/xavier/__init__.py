@@ -3,6 +3,7 @@
     plan    which law each weight should have, worked out from how the weight is used
     init_   draw a model's weights by that plan, in place
     check   audit the weights, measure the signal both ways, and give a verdict
+    write_checkpoint    draw a model larger than memory into safetensors files
 
 and beneath them `gain`, `fans`, `laws`, `rules`, and the stream of bits: `Key`, `fill`, `draw`.
 
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
         TruncatedNormal,
         Uniform,
     )
-    from xavier.planning import init_, plan
+    from xavier.planning import init_, plan, write_checkpoint
     from xavier.theory.gains import gain
 
     __version__: str
@@ -99,6 +100,7 @@ __all__ = [
     "report",
     "rules",
     "theory",
+    "write_checkpoint",
 ]
 
 _MODULES = frozenset({"bits", "fans", "laws", "report", "rules", "theory"})
@@ -134,7 +136,7 @@ _HOMES = {
         "TruncatedNormal",
         "Uniform",
     ),
-    "xavier.planning": ("init_", "plan"),
+    "xavier.planning": ("init_", "plan", "write_checkpoint"),
     "xavier.theory.gains": ("gain",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

@@ -10,7 +10,7 @@
 Every function of `torch.nn.init` is here under its name, so that `from xavier import torch as
 init` may stand for `from torch.nn import init`; those that draw nothing (`constant_`, `ones_`,
 `zeros_`, `eye_`, `dirac_`, `calculate_gain`) are torch's own. `scope` names the draws that are
-given no name.
+given no name, and within `drop_in` code that calls `torch.nn.init` calls these instead.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from __future__ import annotations
 from xavier._errors import MissingFrameworkError
 
 try:
+    from xavier.frameworks.torch._drop_in import drop_in
     from xavier.frameworks.torch.twins import (
         calculate_gain,
         constant_,
@@ -45,6 +46,7 @@ __all__ = [
     "calculate_gain",
     "constant_",
     "dirac_",
+    "drop_in",
     "eye_",
     "kaiming_normal_",
     "kaiming_uniform_",

@@ -1,10 +1,12 @@
-"""`plan` and `init_`: the two public verbs."""
+"""`plan`, `init_` and `write_checkpoint`: the public verbs."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from os import PathLike
+from pathlib import Path
+from typing import Any, Final
 
 from xavier._errors import PlanError, WriteError, a
 from xavier._types.plan import Plan
@@ -16,6 +18,7 @@ from xavier.planning.recipes import Recipe, resolve
 from xavier.planning.selection import Only, completed, select
 
 Progress = Callable[[int, int], None]
+_BY_DATA: Final = "lsuv"  # the recipe that measures what was drawn
 
 
 def plan(
@@ -113,31 +116,150 @@ def init_(  # noqa: PLR0913 - the public contract
             completes it to the same bits. What was on the meta device is there again.
     """
     _require_usable(plan, progress)
-    if plan is not None:
-        _require_nothing_beside(overrides=overrides, overwrite_zeros=overwrite_zeros)
-    backend = backend_of(model)
-    data_dependent = plan is None and _resolved(recipe).name == "lsuv"
-    if data_dependent and example is None:
-        raise PlanError("the recipe lsuv needs an example input", hint="pass example=")
-    made = plan
-    if made is None:
-        made = _make_plan(
-            model, example, recipe=recipe, overrides=overrides, overwrite_zeros=overwrite_zeros
+    by_data = plan is None and _resolved(recipe).name == _BY_DATA
+    if by_data and example is None:
+        raise PlanError(f"the recipe {_BY_DATA} needs an example input", hint="pass example=")
+    made, advance = _settled(
+        model,
+        example,
+        plan,
+        seed=seed,
+        scope=scope,
+        only=only,
+        recipe=recipe,
+        overrides=overrides,
+        overwrite_zeros=overwrite_zeros,
+    )
+    drawn = _carried_out(model, made, example if by_data else None, progress)
+    advance()
+    return drawn if plan is None else completed(drawn, backend_of(model).slots(model))
+
+
+def write_checkpoint(  # noqa: PLR0913 - the public contract
+    model: Any,
+    folder: str | PathLike[str],
+    example: Any = None,
+    *,
+    seed: int | None = None,
+    scope: str = "",
+    recipe: str | Recipe = "auto",
+    plan: Plan | None = None,
+    only: Only | None = None,
+    overrides: Mapping[Any, Any] | None = None,
+    overwrite_zeros: bool = False,
+    dtype: str | None = None,
+    max_shard_size: int = 5 * 10**9,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> Plan:
+    """Draw a model's weights into a folder of safetensors files, one tensor in memory at a time.
+
+    The values are those that `init_` draws, and the model, best on the meta device, is left as it
+    is. The layout is the one that `from_pretrained` reads: `model-00001-of-00002.safetensors`, …
+    with `model.safetensors.index.json`, or one `model.safetensors`; for a Hugging Face model its
+    `config.json` too. Tied weights are written once. Each file has its name only when it is
+    finished, and calling again with the same plan, seed and dtype goes on after the last that is.
+
+    Args:
+        model: As for `init_`; not sharded.
+        folder: Where to write; made if it is not there.
+        example: As for `plan`.
+        seed: As for `init_`.
+        scope: As for `init_`.
+        recipe: As for `init_`, but `lsuv`, which measures drawn weights.
+        plan: As for `init_`.
+        only: As for `init_`: what the others hold is written as it is.
+        overrides: As for `plan`.
+        overwrite_zeros: As for `plan`.
+        dtype: The name of the dtype that floating tensors are written in, such as `"bfloat16"`;
+            None for each its own.
+        max_shard_size: The most bytes of tensors in a file; a larger tensor has one to itself.
+        force: Whether to replace another checkpoint that is in the folder. Only safetensors files,
+            their index and this function's own record are removed.
+        progress: As for `init_`; files that were finished before count as drawn.
+
+    Returns:
+        The plan that was carried out, with the seed and the scope.
+
+    Raises:
+        TraceError: If the model raises on the example.
+        PlanError: If the plan does not fit the model, or the recipe needs drawn weights.
+        DtypeError: If the dtype is unknown, or a tensor's has no place in the format.
+        StreamError: If the seed or the scope is none.
+        WriteError: If the folder holds another checkpoint, another process writes to it, the disk
+            is full, or the model is sharded.
+
+    Example:
+        >>> import json, tempfile, pathlib, torch, xavier
+        >>> with torch.device("meta"):
+        ...     model = torch.nn.Sequential(torch.nn.Linear(64, 64), torch.nn.Linear(64, 8))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     drawn = xavier.write_checkpoint(model, folder, seed=0, max_shard_size=10_000)
+        ...     sorted(each.name for each in pathlib.Path(folder).glob("*.safetensors"))
+        ['model-00001-of-00002.safetensors', 'model-00002-of-00002.safetensors']
+    """
+    _require_usable(plan, progress)
+    if plan is None and _resolved(recipe).name == _BY_DATA:
+        raise PlanError(
+            f"the recipe {_BY_DATA} measures drawn weights, and a checkpoint's are never all there",
+            hint="init_ the model itself, and save its state dict",
         )
-    made = select(made, only)
-    chosen, advance = made.seed if seed is None else seed, None
+    made, advance = _settled(
+        model,
+        example,
+        plan,
+        seed=seed,
+        scope=scope,
+        only=only,
+        recipe=recipe,
+        overrides=overrides,
+        overwrite_zeros=overwrite_zeros,
+    )
+    backend_of(model).write_checkpoint(
+        model,
+        made,
+        Path(folder),
+        dtype=dtype,
+        max_shard_size=max_shard_size,
+        force=force,
+        progress=progress,
+    )
+    advance()
+    return made if plan is None else completed(made, backend_of(model).slots(model))
+
+
+_make_plan = plan  # `_settled` has an argument of the same name
+
+
+def _settled(
+    model: Any,
+    example: Any,
+    plan: Plan | None,
+    *,
+    seed: int | None,
+    scope: str,
+    only: Only | None,
+    **settings: Any,
+) -> tuple[Plan, Callable[[], None]]:
+    """Return the plan to carry out, with its seed and scope, and what to call when it is done.
+
+    The framework's generator, which gives the seed where nothing else does, advances by that call:
+    what is interrupted has the same seed again.
+    """
+    if plan is None:
+        plan = _make_plan(model, example, **settings)
+    else:
+        beside = {name: settings[name] for name in ("overrides", "overwrite_zeros")}
+        _require_nothing_beside(**beside)
+    plan = select(plan, only)
+    chosen, advance = plan.seed if seed is None else seed, _nothing
     if chosen is None:
-        # The generator advances when all is done: what is interrupted has this seed again.
-        chosen, advance = backend.next_seed()
-    key = Key(chosen, scope or made.scope)
-    made = replace(made, seed=key.seed, scope=key.name)
-    drawn = _carried_out(model, made, example if data_dependent else None, progress)
-    if advance is not None:
-        advance()
-    return drawn if plan is None else completed(drawn, backend.slots(model))
+        chosen, advance = backend_of(model).next_seed()
+    key = Key(chosen, scope or plan.scope)
+    return replace(plan, seed=key.seed, scope=key.name), advance
 
 
-_make_plan = plan  # `init_` has an argument of the same name
+def _nothing() -> None: ...
 
 
 def _carried_out(model: Any, plan: Plan, example: Any, progress: Progress | None) -> Plan:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from xavier.frameworks.torch.agreement import require_agreement
+from xavier.frameworks.torch.checkpoint import write_checkpoint
 from xavier.frameworks.torch.lsuv import rescale
 from xavier.frameworks.torch.names import buffers, slots
 from xavier.frameworks.torch.owners import materialize, owner_values
@@ -22,4 +23,5 @@ __all__ = [
     "trace",
     "untraced",
     "write",
+    "write_checkpoint",
 ]
