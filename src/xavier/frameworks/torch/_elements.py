@@ -99,9 +99,11 @@ def _write_chunk(part: Part, law: Law, key: Key, at: tuple[Index, Index]) -> Non
     if _addressable(target):
         fill_region(_bits(target), law, key=key, shape=part.shape, index=whole, dtype=dtype)
         return
-    staging = torch.empty(target.shape, dtype=target.dtype, device="cpu")
+    # Pinned, a chunk travels while the next one is drawn; its memory is kept until it has arrived.
+    pinned = target.device.type == "cuda"
+    staging = torch.empty(target.shape, dtype=target.dtype, device="cpu", pin_memory=pinned)
     fill_region(_bits(staging), law, key=key, shape=part.shape, index=whole, dtype=dtype)
-    target.copy_(staging)
+    target.copy_(staging, non_blocking=pinned)
 
 
 def _addressable(tensor: torch.Tensor) -> bool:
