@@ -35,6 +35,8 @@ def main() -> int:
     Returns:
         0 if the network that `auto` drew can start, else 1.
     """
+    # The networks are small: a second thread gains little, and waits where another program has it.
+    torch.set_num_threads(1)
     console = _console()
     pictures, labels = digits()
     console.print(Rule("[bold]xavier[/]: does the signal survive?"))
