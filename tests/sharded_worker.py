@@ -27,7 +27,7 @@ from torch.distributed.tensor.placement_types import _StridedShard
 import xavier
 from torch_plans import plan_of, row
 from xavier import laws
-from xavier._errors import PlanError, WriteError
+from xavier._errors import PlanError, TraceError, WriteError
 from xavier.frameworks.torch.write import write
 
 WIDTH, HIDDEN = 24, 37  # 37 rows are cut unevenly
@@ -219,8 +219,22 @@ def shared_seed(world: int) -> None:
     assert len(set(seeds)) == 1
 
 
+def checked(world: int) -> None:
+    """A check says that it wants whole weights, and leaves the shards alone."""
+    mesh = init_device_mesh("cpu", (world,))
+    model = build()
+    for each in model:
+        fully_shard(each, mesh=mesh)
+    plan = quietly_init(model)
+    with pytest.raises(TraceError, match=r"`0\.scale` .* is sharded") as caught:
+        xavier.check(model, batch())
+    assert "before it is sharded" in caught.value.hint
+    assert quietly_init(model).digest == plan.digest
+
+
 SCENARIOS = (
     fsdp, hybrid, tensor_parallel, every_placement, orthogonal, partial, disagreement, shared_seed,
+    checked,
 )  # fmt: skip
 
 

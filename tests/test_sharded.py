@@ -62,3 +62,7 @@ def test_a_process_that_disagrees_is_found_before_anything_is_drawn(tmp_path):
 
 def test_without_a_seed_all_processes_take_the_first_ones(tmp_path):
     play("shared_seed", 2, tmp_path)
+
+
+def test_a_check_of_a_sharded_model_is_refused_in_words(tmp_path):
+    play("checked", 2, tmp_path)

@@ -18,6 +18,7 @@ from xavier.frameworks.torch._example import arguments, copied, describe, hint_f
 from xavier.frameworks.torch._objective import Loss, ends_of, objective_of
 from xavier.frameworks.torch._observe import Observer, Op, Scene
 from xavier.frameworks.torch._restore import unchanged
+from xavier.frameworks.torch._shards import is_dtensor
 from xavier.frameworks.torch.jacobian import singular_means
 from xavier.frameworks.torch.names import canonical
 
@@ -59,7 +60,7 @@ def measure(
     Raises:
         TraceError: If the model or the loss raises, nothing in the output can be
             differentiated, the example has no elements, or there are no parameters or some
-            that take no gradient: on the meta device, lazy, sparse, or inference tensors.
+            that take no gradient: on the meta device, lazy, sharded, sparse, or inference tensors.
         UnknownNameError: If `loss` is a string that names no loss.
 
     Example:
@@ -118,6 +119,11 @@ _UNMEASURABLE: tuple[tuple[Callable[[torch.Tensor], bool], str, str], ...] = (
         lambda tensor: tensor.is_meta,
         "is on the meta device and has no values",
         "draw the model first: xavier.init_(model, example)",
+    ),
+    (
+        is_dtensor,
+        "is sharded, expected a whole one",
+        "check the model before it is sharded: the same seed gives it the same weights",
     ),
     (
         lambda tensor: tensor.layout != torch.strided,
