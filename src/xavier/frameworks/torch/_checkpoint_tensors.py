@@ -15,6 +15,7 @@ from xavier._errors import DtypeError, WriteError, a
 from xavier._types.plan import Plan
 from xavier.frameworks.torch._elements import write_assignment
 from xavier.frameworks.torch._fit import Job, jobs, require_drawable
+from xavier.frameworks.torch._huge_pages import prefer_huge_pages
 from xavier.frameworks.torch._mirror import Mirror
 from xavier.frameworks.torch._safetensors import CODES, Entry, raw
 from xavier.frameworks.torch._shards import is_dtensor
@@ -119,7 +120,7 @@ class _Drawn:
     start: torch.Tensor | None
 
     def __call__(self) -> torch.Tensor:
-        out = torch.empty(self.job.slot.shape, dtype=self.dtype)
+        out = prefer_huge_pages(torch.empty(self.job.slot.shape, dtype=self.dtype))
         if self.start is not None:
             out.copy_(self.start.detach())
         name = self.plan.scope + self.job.slot.name

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from xavier._errors import WriteError
+from xavier.frameworks.torch._huge_pages import prefer_huge_pages
 
 Index = tuple[slice, ...]
 
@@ -87,7 +88,7 @@ def empty_shard_like(tensor: Any) -> torch.Tensor:
         local.shape, local.stride(), dtype=local.dtype, device=tensor.device_mesh.device_type
     )
     return type(tensor).from_local(
-        real,
+        prefer_huge_pages(real),
         tensor.device_mesh,
         tensor.placements,
         run_check=False,

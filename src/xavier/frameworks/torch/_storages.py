@@ -11,6 +11,7 @@ import torch
 from torch.nn.parameter import is_lazy
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
+from xavier.frameworks.torch._huge_pages import prefer_huge_pages
 from xavier.frameworks.torch._shards import is_dtensor
 
 Form = tuple[int, tuple[tuple[int, int], ...]]  # first byte; (stride, size), widest stride first
@@ -123,7 +124,7 @@ class Twins:
             return torch.empty_like(tensor, device=self._device, requires_grad=False)
         if place.storage not in self._storages:
             size = tensor.untyped_storage().nbytes()
-            base = torch.empty(size, dtype=torch.uint8, device=self._device)
+            base = prefer_huge_pages(torch.empty(size, dtype=torch.uint8, device=self._device))
             self._storages[place.storage] = base.untyped_storage()
         twin = torch.empty(0, dtype=tensor.dtype, device=self._device)
         offset, shape, strides = tensor.storage_offset(), tensor.shape, tensor.stride()
