@@ -33,7 +33,7 @@ LEVEL: Final = 1e-3
 CELLS: Final = 4096
 CHUNK: Final = 1 << 24
 BEYOND: Final = (4.0, 5.0, 6.0)
-NAMES, LENGTH = 2048, 1 << 16
+LENGTH: Final = 1 << 16  # weights of a name
 _Values = NDArray[np.float64]
 
 _STD: Final = 0.8796256610342398  # of the standard normal law cut at 2, so that its parent's is 1
@@ -54,17 +54,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser("benchmarks.goodness", description=__doc__)
     parser.add_argument("--draws", type=float, default=1e9, help="of each law and dtype")
     parser.add_argument("--tails", type=float, default=3e10, help="of the normal law, float32")
+    parser.add_argument("--names", type=int, default=2048, help="how many are correlated")
     parser.add_argument("--json", type=Path, help="write the p-values here")
     options = parser.parse_args(arguments)
     found: dict[str, float] = {}
-    for test, p in _every(round(options.draws), round(options.tails)):
+    for test, p in _every(options):
         found[test] = p
         print(f"{test:60}{p:12.4g}", flush=True)
     least = LEVEL / len(found)
     if options.json:
         result = {
             "machine": machine(),
-            "settings": {"draws": options.draws, "tails": options.tails},
+            "settings": {"draws": options.draws, "tails": options.tails, "names": options.names},
             "fails below": least,
             "p": found,
         }
@@ -74,13 +75,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise SystemExit(f"of another law: {', '.join(wrong)}")
 
 
-def _every(draws: int, tails: int) -> Iterator[tuple[str, float]]:
+def _every(options: argparse.Namespace) -> Iterator[tuple[str, float]]:
+    draws, tails = round(options.draws), round(options.tails)
     for name, (law, below) in LAWS.items():
         for dtype in (np.float32, np.float64):
             yield from _of_law(f"{name}, {np.dtype(dtype)}", law, below, dtype, draws)
     for dtype, count in ((np.float32, tails), (np.float64, tails // 10)):
         yield from _of_tails(f"normal, {np.dtype(dtype)}", dtype, count)
-    yield from _of_names()
+    yield from _of_names(options.names)
 
 
 def _of_law(
@@ -115,17 +117,17 @@ def _of_tails(label: str, dtype: Any, draws: int) -> Iterator[tuple[str, float]]
             yield told, float(min(1.0, 2 * min(low, high)))
 
 
-def _of_names() -> Iterator[tuple[str, float]]:
+def _of_names(count: int) -> Iterator[tuple[str, float]]:
     """Correlate the weights of many names, and of one name under adjacent seeds, in pairs."""
     for label, keys in (
-        ("names", [Key(0, f"layers.{number}.weight") for number in range(NAMES)]),
-        ("adjacent seeds", [Key(seed, "layers.0.weight") for seed in range(NAMES)]),
+        ("names", [Key(0, f"layers.{number}.weight") for number in range(count)]),
+        ("adjacent seeds", [Key(seed, "layers.0.weight") for seed in range(count)]),
     ):
-        rows = np.empty((NAMES, LENGTH), np.float32)
+        rows = np.empty((count, LENGTH), np.float32)
         for row, key in zip(rows, keys, strict=True):
             fill(row, Normal(0.0, 1.0), key=key)
         # Each product of two rows has mean 0 and variance LENGTH; all are uncorrelated.
-        products = (rows @ rows.T)[np.triu_indices(NAMES, 1)].astype(np.float64)
+        products = (rows @ rows.T)[np.triu_indices(count, 1)].astype(np.float64)
         z = products / math.sqrt(LENGTH)
         pairs = len(z)
         # A product of two normals has fourth moment 9: so has z² variance 2 + 6 / LENGTH.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import sys
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
@@ -40,6 +41,14 @@ def pytest_report_header() -> str:
     """Name what the tests run with."""
     names = ("numpy", "torch", "transformers", "scipy")
     return "with " + ", ".join(f"{name} {version(name)}" for name in names)
+
+
+@pytest.fixture
+def disk_of() -> Iterator[Callable[[int], None]]:
+    """Return a function after which no file may grow beyond so many bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.fixture

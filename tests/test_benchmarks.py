@@ -55,3 +55,35 @@ def test_the_quality_tests_pass_the_stream_and_fail_a_bad_generator() -> None:
     )
     found = run("-c", code)
     assert found.stdout.split() == ["False", "True"], found.stderr
+
+
+FEW = ["--draws", "1e6", "--tails", "1e7", "--names", "16"]
+
+
+def test_the_laws_are_drawn_well_and_a_law_that_is_not_fails(tmp_path: Path) -> None:
+    found = run("-m", "benchmarks.goodness", *FEW, "--json", str(tmp_path / "result.json"))
+    assert found.returncode == 0, found.stderr
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert min(result["p"].values()) >= result["fails below"] > 0
+    code = (
+        "from benchmarks import goodness\n"
+        "from xavier.laws import Normal\n"
+        "goodness.LAWS['normal'] = Normal(0.0, 1.05), goodness.LAWS['normal'][1]\n"
+        f"goodness.main({FEW!r})\n"
+    )
+    found = run("-c", code)
+    assert found.returncode != 0
+    assert "of another law: normal, float32: 1e+06" in found.stderr
+    assert "uniform" not in found.stderr
+
+
+def test_whole_models_are_measured_and_a_checkpoint_is_written(tmp_path: Path) -> None:
+    small = ["-m", "benchmarks.models", "--small", "--rounds", "1"]
+    found = run(*small, "--json", str(tmp_path / "result.json"), "init")
+    assert found.returncode == 0, found.stderr
+    result = json.loads((tmp_path / "result.json").read_text())
+    spent = result["profile"]
+    assert spent["whole"] > spent["draw"] > spent["draw, in the kernel"] > 0
+    assert result["rounds"][0]["framework"]["weights"] == result["rounds"][0]["xavier"]["weights"]
+    assert run(*small, "checkpoint", str(tmp_path / "llama")).returncode == 0
+    assert (tmp_path / "llama" / "model.safetensors").stat().st_size > 2 * 10**7

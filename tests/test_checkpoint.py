@@ -225,15 +225,12 @@ def test_a_finished_file_that_was_changed_is_written_again(tmp_path):
     assert file.read_bytes() == good
 
 
-def test_a_full_disk_is_told_of_and_leaves_nothing_unfinished(tmp_path):
+def test_a_full_disk_is_told_of_and_leaves_nothing_unfinished(tmp_path, disk_of):
     settings = {"plan": _gpt_plan(), "seed": 1, "max_shard_size": 200_000}
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (250_000, limits[1]))
-    try:
-        with pytest.raises(WriteError, match="cannot be written: File too large") as caught:
-            xavier.write_checkpoint(_meta("gpt"), tmp_path, **settings)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    disk_of(250_000)
+    with pytest.raises(WriteError, match="cannot be written: File too large") as caught:
+        xavier.write_checkpoint(_meta("gpt"), tmp_path, **settings)
+    disk_of(resource.RLIM_INFINITY)
     assert "calling again goes on" in caught.value.hint
     assert not list(tmp_path.glob(".*"))
     assert not (tmp_path / INDEX).exists()

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import pickle
+import resource
 import stat
 import sys
 from pathlib import Path
@@ -39,6 +40,12 @@ def test_init_writes_what_the_library_draws(folder):
     assert written.keys() == model.state_dict().keys()
     for name, value in model.state_dict().items():
         assert torch.equal(written[name], value), name
+
+
+def test_two_files_of_one_seed_are_equal_to_the_byte(folder):
+    for name in ("a", "b"):
+        run("init", "models.py:net", "--out", f"{name}.safetensors", "--seed", "7")
+    assert (folder / "a.safetensors").read_bytes() == (folder / "b.safetensors").read_bytes()
 
 
 def test_the_default_seed_is_zero_and_printed(folder):
@@ -177,18 +184,17 @@ def test_a_folder_without_permission_is_told(folder, monkeypatch):
     assert "Hint: does . exist, and may you write there?" in said
 
 
-def test_a_full_disk_is_told_and_leaves_nothing_behind(folder, monkeypatch):
-    import safetensors.torch
-
+def test_a_full_disk_is_told_and_leaves_nothing_behind(folder, monkeypatch, disk_of):
     def fail(*_, **__):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     before = sorted(os.listdir(folder))
-    with monkeypatch.context() as patch:
-        patch.setattr(safetensors.torch, "save_model", fail)
-        said = refused("init", "models.py:net", "--out", "w.safetensors", code=3)
-        assert "the weights could not be written: OSError: [Errno 28] No space" in said
-        assert "Hint: is there room on the disk?" in said
+    disk_of(1000)
+    said = refused("init", "models.py:net", "--out", "w.safetensors", code=3)
+    assert "the weights could not be written: File too large" in said
+    assert "Hint: is there room on the disk?" in said
+    assert sorted(os.listdir(folder)) == before
+    disk_of(resource.RLIM_INFINITY)
     with monkeypatch.context() as patch:
         patch.setattr(Path, "write_text", fail)
         for command in ("plan", "init"):

@@ -90,7 +90,9 @@ def command(recipe: str | None, plan_file: str | None, form: str, **given: Any) 
         if toml is not None:
             _files.write_text(toml, drawn.to_toml(), option="--save-plan")
         if out is not None:
-            _save(model, drawn, out)
+            from xavier.frameworks.torch import io
+
+            io.save_weights(model, drawn, out)
     if form == "json":
         click.echo(drawn.to_json(), nl=False)
         return
@@ -167,18 +169,6 @@ def _of_folder(given: dict[str, Any]) -> dict[str, Any]:
     """Return the settings of a folder that were given."""
     settings = {name: given[name] for name in ("dtype", "max_shard_size", "force")}
     return {name: value for name, value in settings.items() if value is not None}
-
-
-def _save(model: Any, drawn: Plan, path: Any) -> None:
-    from xavier.frameworks.torch import io
-
-    about = {
-        "xavier.digest": drawn.digest,
-        "xavier.recipe": drawn.recipe,
-        "xavier.seed": str(drawn.seed),
-        "xavier.scope": drawn.scope,
-    }
-    io.save_weights(model, path, metadata={"format": "pt", **about})
 
 
 def _summary(drawn: Plan, out: str | None) -> str:

@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from math import prod
-from typing import Any
 
 import torch
 from torch import nn
@@ -39,21 +38,14 @@ def entries_of(model: nn.Module, plan: Plan, dtype: torch.dtype | None) -> Itera
     Raises:
         PlanError: If the plan does not fit the model, or a law has no room in the dtype.
         DtypeError: If a tensor's dtype has no place in the format.
-        WriteError: If the model is sharded.
+        WriteError: If the model is sharded, or its state holds more than tensors.
     """
     drawn = {job.slot.name: job for job in jobs(model, plan)}
     by_identity = {identity(slot.stored): slot for slot in (*slots(model), *buffers(model))}
     computed = _Computed(model, plan, drawn)
     values = owner_values(model, plan)
-    seen: set[Any] = set()
-    for name, tensor in model.state_dict(keep_vars=True).items():
-        if not isinstance(tensor, torch.Tensor):
-            told = f"`{name}` is {a(type(tensor).__name__)}, and safetensors holds tensors alone"
-            raise WriteError(told, hint="override get_extra_state() to return a tensor")
-        key, slot = identity(tensor), by_identity.get(identity(tensor))
-        if key in seen:
-            continue
-        seen.add(key)
+    for key, (name, tensor) in _named(model).items():
+        slot = by_identity.get(key)
         shape, kind = tuple(tensor.shape), _written_in(tensor, dtype)
         _require_writable(name, tensor, kind)
         job = drawn.get(slot.name) if slot is not None else None
@@ -69,6 +61,29 @@ def entries_of(model: nn.Module, plan: Plan, dtype: torch.dtype | None) -> Itera
         else:
             held = values.get(slot.name if slot is not None else name, tensor)
             yield Entry(name, shape, kind, _Held(held, kind))
+
+
+def held_entries(model: nn.Module) -> Iterator[Entry]:
+    """Yield the tensors of a model's state dict as they are, tied ones once.
+
+    Raises:
+        DtypeError: If a tensor's dtype has no place in the format.
+        WriteError: If the model is sharded, or its state holds more than tensors.
+    """
+    for name, tensor in _named(model).values():
+        _require_writable(name, tensor, tensor.dtype)
+        yield Entry(name, tuple(tensor.shape), tensor.dtype, _Held(tensor, tensor.dtype))
+
+
+def _named(model: nn.Module) -> dict[Hashable, tuple[str, torch.Tensor]]:
+    """Return every tensor of a model's state dict under its first name, by identity."""
+    found: dict[Hashable, tuple[str, torch.Tensor]] = {}
+    for name, tensor in model.state_dict(keep_vars=True).items():
+        if not isinstance(tensor, torch.Tensor):
+            told = f"`{name}` is {a(type(tensor).__name__)}, and safetensors holds tensors alone"
+            raise WriteError(told, hint="override get_extra_state() to return a tensor")
+        found.setdefault(identity(tensor), (name, tensor))
+    return found
 
 
 def kept_digest(entries: Iterable[Entry]) -> str:
@@ -96,7 +111,7 @@ def _require_writable(name: str, tensor: torch.Tensor, kind: torch.dtype) -> Non
         )
     if kind not in CODES:
         told = f"{where}: safetensors has no {str(kind).removeprefix('torch.')}"
-        raise DtypeError(told, hint="choose one with dtype= (--dtype)")
+        raise DtypeError(told, hint="convert it, or leave it out of the state dict")
 
 
 @dataclass(frozen=True, slots=True)

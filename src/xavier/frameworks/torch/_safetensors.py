@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any, Final
 
 import torch
 
+from xavier._types.plan import Plan
+
 CODES: Final = {
     torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16",
     torch.complex64: "C64", torch.int64: "I64", torch.int32: "I32", torch.int16: "I16",
-    torch.int8: "I8", torch.uint8: "U8", torch.bool: "BOOL",
+    torch.int8: "I8", torch.uint8: "U8", torch.uint16: "U16", torch.uint32: "U32",
+    torch.uint64: "U64", torch.bool: "BOOL", torch.float8_e4m3fn: "F8_E4M3",
+    torch.float8_e5m2: "F8_E5M2",
 }  # fmt: skip
 _AT_ONCE: Final = 1 << 24  # bytes
 
@@ -48,16 +52,23 @@ class Entry:
 
 
 def content(
-    entries: Sequence[Entry], about: Mapping[str, str], report: Callable[[int], None]
+    entries: Sequence[Entry], plan: Plan, report: Callable[[int], None] = lambda _: None
 ) -> Iterator[bytes | memoryview]:
-    """Yield the bytes of a file.
+    """Yield the bytes of a file; the same for the same tensors and plan.
 
     Args:
         entries: Its tensors.
-        about: The header's metadata.
+        plan: What drew them; its digest, recipe, seed and scope go into the header.
         report: Is told how many of the elements were drawn, tensor by tensor.
     """
-    header: dict[str, Any] = {"__metadata__": dict(about)}
+    about = {
+        "format": "pt",
+        "xavier.digest": plan.digest,
+        "xavier.recipe": plan.recipe,
+        "xavier.seed": str(plan.seed),
+        "xavier.scope": plan.scope,
+    }
+    header: dict[str, Any] = {"__metadata__": about}
     at = 0
     for each in entries:
         span = [at, at + each.size]

@@ -74,18 +74,11 @@ def write_checkpoint(  # noqa: PLR0913 - as the public verb
     shards = _sharded(entries, max_shard_size)
     task = _task(plan, entries, shards)
     told = _Progress(progress, sum(each.drawn for each in entries))
-    about = {
-        "format": "pt",
-        "xavier.digest": plan.digest,
-        "xavier.recipe": plan.recipe,
-        "xavier.seed": str(plan.seed),
-        "xavier.scope": plan.scope,
-    }
     with Folder(folder) as files:
         finished = _finished(files, task, force=force)
         for name, shard in shards.items():
             if not files.holds(name, finished.get(name)):
-                finished[name] = files.write(name, content(shard, about, told))
+                finished[name] = files.write(name, content(shard, plan, told))
                 files.write(MANIFEST, [_document({**task, "files": finished})])
             told.pass_by(sum(each.drawn for each in shard))
         _write_config(files, model, dtype)

@@ -16,6 +16,9 @@ import torch
 from torch import nn
 
 from xavier._errors import MissingFrameworkError, TargetError, WriteError, a, said
+from xavier._types.plan import Plan
+from xavier.frameworks.torch._checkpoint_tensors import held_entries
+from xavier.frameworks.torch._safetensors import content
 
 _READERS = (".npz", ".safetensors", ".pt")
 
@@ -102,29 +105,25 @@ def split_target(example: Any) -> tuple[Any, Any]:
     return (next(iter(rest.values())) if list(rest) == ["input"] else rest), example["target"]
 
 
-def save_weights(model: nn.Module, path: Path, *, metadata: Mapping[str, str]) -> None:
+def save_weights(model: nn.Module, plan: Plan, path: Path) -> None:
     """Write a model's parameters and buffers as safetensors, tied ones once.
 
     Args:
         model: The model, on real devices.
+        plan: What drew it, noted in the file's header.
         path: The file, which is replaced.
-        metadata: What to note in the file's header.
 
     Raises:
+        DtypeError: If a tensor's dtype has no place in the format.
         WriteError: If it cannot be written.
-        MissingFrameworkError: If `safetensors` is not installed.
     """
+    entries = tuple(held_entries(model))
     try:
-        from safetensors.torch import save_model  # noqa: PLC0415 - optional
-    except ImportError:
-        raise MissingFrameworkError("safetensors", extra="torch") from None
-    try:
-        save_model(model, str(path), metadata=dict(metadata))
-    except Exception as error:
-        told = f"the weights could not be written: {said(error)}"
-        full = isinstance(error, OSError) or "No space" in str(error)
-        hint = "is there room on the disk?" if full else "does safetensors know their dtypes?"
-        raise WriteError(told, hint=hint) from error
+        with path.open("wb") as file:
+            file.writelines(content(entries, plan))
+    except OSError as error:
+        told = f"the weights could not be written: {error.strerror}"
+        raise WriteError(told, hint="is there room on the disk?") from error
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
