@@ -45,21 +45,21 @@ def tied_autoencoder():
 
 
 def tied_decoder():
-    run = lambda m, x: m.dec(m.mid(m.table(x.long().abs() % 50)).relu())  # noqa: E731
+    run = lambda m, x: m.dec(m.mid(m.table(x.long().abs() % 50)).relu())
     model = Made(run, table=nn.Embedding(50, D), mid=nn.Linear(D, D), dec=nn.Linear(D, 50))
     model.dec.weight = model.table.weight
     return model
 
 
 def functional_decoder():
-    run = lambda m, x: nn.functional.linear(m.enc(x).relu(), m.enc.weight.t(), m.dec.bias)  # noqa: E731
+    run = lambda m, x: nn.functional.linear(m.enc(x).relu(), m.enc.weight.t(), m.dec.bias)
     model = Made(run, enc=nn.Linear(D, 96), dec=nn.Linear(96, D))
     del model.dec.weight
     return model
 
 
 def written_by_hand():
-    run = lambda m, x: m.head((x @ m.weight + m.bias).relu())  # noqa: E731
+    run = lambda m, x: m.head((x @ m.weight + m.bias).relu())
     return Made(run, weight=uniform(D, 40, fan_in=D), bias=uniform(40, fan_in=D),
                 head=nn.Linear(40, 3))  # fmt: skip
 
@@ -119,14 +119,14 @@ def set_to(value):
 
 
 def also_multiplied():
-    run = lambda m, x: m.head((x @ m.weight + m.bias) * m.bias)  # noqa: E731
+    run = lambda m, x: m.head((x @ m.weight + m.bias) * m.bias)
     model = written_by_hand()
     model.run = run
     return model
 
 
 def added_to_the_data():
-    run = lambda m, x: m.head((x + m.bias).relu())  # noqa: E731
+    run = lambda m, x: m.head((x + m.bias).relu())
     return Made(run, bias=uniform(D, fan_in=D), head=nn.Linear(D, 3))
 
 

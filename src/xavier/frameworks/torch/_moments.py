@@ -153,6 +153,15 @@ def saturation(function: Callable[[torch.Tensor], torch.Tensor], at: torch.Tenso
 
 
 @unguarded
+def all_zero(tensor: torch.Tensor) -> bool:
+    """Tell whether every element of a tensor is zero; of one without elements, False."""
+    plain = _plain(tensor)
+    if not plain.numel() or bool((plain[(0,) * (plain.ndim - 1)] != 0).any()):
+        return False  # one row is looked at before the whole
+    return not bool((plain != 0).any())
+
+
+@unguarded
 def dead_share(tensor: torch.Tensor, *, unit_axis: int) -> float:
     """Return the share of units along `unit_axis` that are zero everywhere else."""
     tensor = _plain(tensor)

@@ -250,6 +250,7 @@ def _op_signal(op: Op) -> OpSignal:
         dead=op.dead,
         correlation=op.correlation,
         nonfinite=op.output.nonfinite,
+        silent=op.silent,
         jacobian_mean=mean,
         jacobian_rms=rms,
     )
