@@ -54,6 +54,12 @@ def treat(parameter: Parameter, *, added_to: tuple[float, ...] = ()) -> Treatmen
         return Treatment((_constant(parameter, 1.0, Role.SCALE, "norm scales start at 1"),))
     if added_to and (parameter.zero or like_default(parameter, added_to)):
         return Treatment((_constant(parameter, 0.0, Role.BIAS, "biases start at 0"),))
+    if through := facts.get("through"):
+        return _kept(
+            parameter,
+            f"it is contracted through a function of it ({through}), of which no law is derived;"
+            f" draw it by hand, or with overrides={{{parameter.name!r}: rule}}",
+        )
     if not parameter.touched:
         return _kept(parameter, "this run did not reach it, and its module's type is not known")
     if parameter.zero:

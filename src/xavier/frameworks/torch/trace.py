@@ -71,7 +71,12 @@ def trace(model: nn.Module, example: Any) -> Flow:
         values=values,
         outputs=tuple(outputs),
         parameters=tuple(
-            _parameter(slot, arrived[slot.name], touched=slot.name in graph.touched)
+            _parameter(
+                slot,
+                arrived[slot.name],
+                touched=slot.name in graph.touched,
+                through=graph.through.get(slot.name, ""),
+            )
             for slot in found
         ),
         buffers=tuple((each.name, tuple(each.shape)) for each in buffers(model)),
