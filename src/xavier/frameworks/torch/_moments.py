@@ -122,9 +122,16 @@ def correlation(tensor: torch.Tensor, *, inputs: int) -> float | None:
     return float((gram.sum() - np.trace(gram)) / (count * (count - 1)))
 
 
+def _as_it_is(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor
+
+
 def slopes(function: Callable[[torch.Tensor], torch.Tensor], at: torch.Tensor) -> torch.Tensor:
     """Return the derivative of an elementwise function at each element of `at`."""
-    with torch.enable_grad():
+    # Of the hooks on saved tensors only the last are called: what is saved here is no business
+    # of a checkpoint's that the model runs under.
+    own = torch.autograd.graph.saved_tensors_hooks(_as_it_is, _as_it_is)
+    with torch.enable_grad(), own:
         point = at.detach().clone().requires_grad_()
         # The product is no leaf, so that a function that works in place may be probed.
         value = function(point * 1.0)
