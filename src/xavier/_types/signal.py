@@ -51,6 +51,8 @@ class OpSignal:
         dead: Share of units whose activation is zero for every input; None as above.
         correlation: Mean cosine between the outputs of different inputs of the batch.
         nonfinite: How many output elements are NaN or infinite.
+        silent: Whether what multiplies the data is zero everywhere: a weight, or what the model
+            makes of several.
         jacobian_mean: Mean singular value of the layer's Jacobian, through the function
             that follows; None unless it was asked for.
         jacobian_rms: RMS singular value, as above.
@@ -70,6 +72,7 @@ class OpSignal:
     dead: float | None
     correlation: float | None
     nonfinite: int
+    silent: bool = False
     jacobian_mean: float | None = None
     jacobian_rms: float | None = None
 

@@ -68,7 +68,8 @@ def appearing(
 
 def _reserved(goal: Path, *, option: str, force: bool, suffix: str) -> Path:
     if goal.suffix != suffix:
-        raise TargetError(f"{option} {goal}: expected a name that ends in {suffix}")
+        told = f"{option} {goal}: expected a name that ends in {suffix}"
+        raise TargetError(told, hint=f"{option} {goal.with_suffix(suffix)}" if goal.name else None)
     # Short, since the goal's own name may be as long as a name can be.
     temporary = goal.with_name(f".{goal.name[:_STEM]}.{os.getpid()}.part")
     try:

@@ -161,7 +161,10 @@ def _drawn(
     except PlanError as error:
         if saved is None and not given["only"]:
             raise
-        raise TargetError(error.message, hint=error.hint) from error
+        hint = error.hint
+        if hint is not None and "xavier.plan(" in hint:  # what one types here instead
+            hint = f"plan this model: xavier plan {given['target']} --save-plan plan.toml"
+        raise TargetError(error.message, hint=hint) from error
     return model, drawn
 
 

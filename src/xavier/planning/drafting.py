@@ -13,6 +13,7 @@ from xavier._types.flow import Flow, Parameter, WeightUse
 from xavier._types.laws import Constant
 from xavier._types.plan import Assignment, Kept, Plan, Region, Role
 from xavier.flow.feeds import Feed
+from xavier.planning.biases import biases
 from xavier.planning.constraints import SETTLED, constrained
 from xavier.planning.parameters import planned_moments, treat
 from xavier.planning.planner import Decision, Planner
@@ -43,17 +44,18 @@ def draft(
         held: Mean and second moment of parameters that will hold something else than usual.
     """
     used = {use.parameter for op in flow.ops for use in op.weights}
+    added = biases(flow)
     planner = Planner(
         flow,
         recipe,
-        planned={**planned_moments(flow, frozenset(used)), **(held or {})},
+        planned={**planned_moments(flow, frozenset(used), added), **(held or {})},
         silent=frozenset() if overwrite_zeros else _silent(flow) - revived,
     )
     decisions = planner.decide()
     by_name: dict[str, list[Decision]] = defaultdict(list)
     for each in decisions:
         by_name[each.site.parameter.name].append(each)
-    drafter = _Drafter(flow, recipe, by_name, planner)
+    drafter = _Drafter(flow, recipe, by_name, planner, added)
     assignments: list[Assignment] = []
     kept: list[Kept] = []
     for parameter in flow.parameters:
@@ -103,11 +105,13 @@ class _Drafter:
         recipe: Recipe,
         decisions: Mapping[str, list[Decision]],
         planner: Planner,
+        added: Mapping[str, tuple[float, ...]],
     ) -> None:
         self._flow = flow
         self._recipe = recipe
         self._decisions = decisions
         self._planner = planner
+        self._added = added
         self._parameters = {each.name: each for each in flow.parameters}
         self._patterns: dict[tuple[str, tuple[int, ...]], str] = {}
         for name in decisions:
@@ -144,7 +148,7 @@ class _Drafter:
             return self._drawn(parameter, rows), []
         if self._is_weight(parameter) and (not self._flow.traced or not parameter.touched):
             return self._drawn(parameter, self._by_type(parameter)), []
-        treatment = treat(parameter)
+        treatment = treat(parameter, added_to=self._added.get(name, ()))
         return list(treatment.assignments), list(treatment.kept)
 
     @staticmethod

@@ -32,6 +32,7 @@ class GraphWriter:
         values: What they read and made.
         notes: What could not be followed.
         touched: The parameters that some op read.
+        through: The operators between a parameter and the contraction that they keep it from.
         weights: The tensors that hold weights alone.
         paths: The running modules' paths, the innermost last.
     """
@@ -41,6 +42,7 @@ class GraphWriter:
         self.values: list[Value] = []
         self.notes: dict[str, None] = {}
         self.touched: set[str] = set()
+        self.through: dict[str, str] = {}
         self.weights = FollowedWeights(shadows)
         self.paths: list[str] = [""]
         self._shadows = shadows
@@ -239,7 +241,9 @@ class GraphWriter:
         for each in call.tensors:
             lost = self.weights.lost(each)
             for name in lost.names if lost is not None else ():
-                self.note(f"`{name}`: contracted through a function of the weight; it has no fans")
+                done = ", ".join(lost.done if lost is not None else ())
+                self.through.setdefault(name, done)
+                self.note(f"`{name}`: contracted through a function of it ({done}); it has no fans")
 
     def _computation(self, call: Call, kind: OpKind) -> None:
         inputs = tuple(self._value(each) for each in self._operands(call, kind))

@@ -71,7 +71,12 @@ def trace(model: nn.Module, example: Any) -> Flow:
         values=values,
         outputs=tuple(outputs),
         parameters=tuple(
-            _parameter(slot, arrived[slot.name], touched=slot.name in graph.touched)
+            _parameter(
+                slot,
+                arrived[slot.name],
+                touched=slot.name in graph.touched,
+                through=graph.through.get(slot.name, ""),
+            )
             for slot in found
         ),
         buffers=tuple((each.name, tuple(each.shape)) for each in buffers(model)),
@@ -188,11 +193,11 @@ def _completed(
         if value.name in arrived and math.isnan(arrived[value.name].mean)
     }
     found = {name: of_tensor(value) for name, value in kept_values(model, unknown).items()}
-    moments = {
-        name: replace(arrived[name], mean=found[name].mean, second=found[name].second)
+    given = {
+        name: replace(found[name], deliberate=arrived[name].deliberate, facts=arrived[name].facts)
         for name in found
     }
-    return {**arrived, **moments}
+    return {**arrived, **given}
 
 
 def _norm_axis(slot: Slot) -> int:
@@ -217,6 +222,7 @@ def _parameter(slot: Slot, arrival: Arrival, *, touched: bool, **extra: str) -> 
             "constant": arrival.constant,
             "deliberate": arrival.deliberate,
             "second": arrival.second,
+            "largest": arrival.largest,
             "norm_axis": _norm_axis(slot),
             **extra,
         },
