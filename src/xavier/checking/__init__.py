@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 from xavier._errors import MissingFrameworkError, PlanError, TraceError, a
@@ -71,7 +72,8 @@ def check(  # noqa: PLR0913 - the public contract
     faults = judge(signal, findings)
     follows = plan is not None and plan.recipe == "auto" and _follows_plan(findings)
     told = tuple(each for each in findings if each.code not in silenced)
-    return _outcome(faults, told, signal, drawn_by_auto=follows)
+    outcome = _outcome(faults, told, signal, drawn_by_auto=follows)
+    return replace(outcome, model_digest=_framework(model, "names").structure_digest(model))
 
 
 def _framework(model: Any, file: str) -> Any:
