@@ -160,6 +160,7 @@ class Check:
         cure: What mends it, as a runnable line or a named change; empty when healthy.
         findings: The audit of the weights.
         signal: What was measured.
+        model_digest: The digest of the model's structure, as in a plan; empty if it is not known.
     """
 
     verdict: Verdict
@@ -169,6 +170,7 @@ class Check:
     cure: str
     findings: tuple[Finding, ...]
     signal: Signal
+    model_digest: str = ""
 
     def exit_code(self, *, strict: bool = False) -> int:
         """Return what the command line exits with.
@@ -187,11 +189,16 @@ class Check:
         """Return the check as plain data that JSON can hold.
 
         Returns:
-            `format`, `package` (the version that wrote it), and the fields. A number that is
+            `format`, `package` and `stream` (the versions of what wrote it and of its bits), and
+            the fields. A number that is
             NaN or infinite is the string `"nan"`, `"inf"` or `"-inf"`; None means that it was
             not measured, or has no meaning there.
         """
-        head = {"format": codec.CHECK_FORMAT, "package": codec.package_version()}
+        head = {
+            "format": codec.CHECK_FORMAT,
+            "stream": codec.STREAM,
+            "package": codec.package_version(),
+        }
         return {**head, **codec.plain(self)}
 
     def to_json(self) -> str:
