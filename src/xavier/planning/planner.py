@@ -19,7 +19,8 @@ from xavier._types.flow import Flow, Op, OpKind
 from xavier._types.laws import Law
 from xavier._types.plan import Role
 from xavier.flow.feeds import Feed, constant_factor
-from xavier.flow.moments import Passed, Propagation
+from xavier.flow.ledger import Passed
+from xavier.flow.moments import Propagation
 from xavier.flow.structure import Graph, Structure, structure
 from xavier.planning.constraints import constrained
 from xavier.planning.recipes import Recipe

@@ -12,7 +12,8 @@ from xavier._types.flow import Flow, OpKind, WeightUse
 from xavier._types.plan import Assignment, Plan, Region
 from xavier.flow.feeds import Feed
 from xavier.flow.gradients import gradients
-from xavier.flow.moments import Passed, Propagation
+from xavier.flow.ledger import Passed
+from xavier.flow.moments import Propagation
 from xavier.flow.structure import structure
 from xavier.planning.parameters import arrived_moments, drawn_moments
 

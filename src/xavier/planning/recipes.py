@@ -27,7 +27,7 @@ _SATURATING = (
 )
 _LINEAR = (
     *("identity", "normalization", "attention", "sum", "joined", "softmax"),
-    *("recurrent state", "mixture"),
+    *("recurrent state", "mixture", "log_softmax"),
 )
 
 

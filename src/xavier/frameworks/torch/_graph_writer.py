@@ -275,6 +275,10 @@ class GraphWriter:
         if kind is OpKind.MEAN:
             count = call.tensors[0].numel() / max(call.outs[0].numel(), 1)
             return {"statistic": call.name, "count": count}
+        if kind is OpKind.SOFTMAX:
+            shape, axis = call.tensors[0].shape, int(call.args[1])
+            axis = axis - len(shape) if axis >= 0 else axis
+            return {"count": shape[axis] if shape else 1, "axis": axis, "log": "log" in call.name}
         if kind is not OpKind.CONTRACT:
             return {}
         if call.name in PRODUCTS:
