@@ -40,7 +40,7 @@ class Feed:
         function: x as a function of one root, where it is one.
         variance: That root's variance.
         pooled: Whether x is pooled, and counts as the pool's input.
-        recurrent: Whether x is a state that comes back, which counts as 1.
+        recurrent: Whether x is a state that comes back.
     """
 
     name: str

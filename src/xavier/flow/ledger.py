@@ -14,7 +14,10 @@ from xavier._errors import ActivationError
 from xavier._types.flow import Flow, Origin, Value
 from xavier.flow.expressions import Expression, Part, Root, constant, of_root, without_averages
 from xavier.flow.feeds import Feed
+from xavier.flow.loops import State
 from xavier.flow.structure import Structure
+
+Settled = tuple[object, dict[int, State]]  # from what, and the state at rest
 
 HELD = ("parameter", "constant")  # kinds of roots that are no part of the signal
 
@@ -46,6 +49,8 @@ class Ledger:
         structure: Structure,
         *,
         planned: Mapping[str, tuple[float, float]],
+        rows: Mapping[str, np.ndarray] | None = None,
+        rests: dict[int, Settled] | None = None,
         on_weights: Callable[[int, Feed | None], Passed],
     ) -> None:
         self.flow = flow
@@ -53,8 +58,12 @@ class Ledger:
         self.notes: dict[str, None] = {}
         self.roots: list[Root] = []
         self._planned = planned
+        self._rows = rows or {}
+        self._rests = {} if rests is None else rests
         self._on_weights = on_weights
         self._of: dict[int, Expression] = {}
+        self._passed: dict[int, tuple[Feed | None, Passed]] = {}
+        self._settled: set[int] = set()
         self._copies: dict[tuple[Root, int], Root] = {}
 
     def expression(self, index: int) -> Expression:
@@ -68,7 +77,7 @@ class Ledger:
         return self._moments(self.expression(index))
 
     def _moments(self, expression: Expression) -> tuple[float, float]:
-        if any(root.recurrent for root in expression.all_roots):
+        if any(root.unknown for root in expression.all_roots):
             return 0.0, 1.0
         try:
             mean, second = without_averages(expression).moments
@@ -81,7 +90,7 @@ class Ledger:
             return 0.0, 1.0
         return mean, second
 
-    def _root(
+    def _root(  # noqa: PLR0913 - a root has that many parts
         self,
         kind: str,
         mean: float,
@@ -89,14 +98,15 @@ class Ledger:
         *,
         op: int | None = None,
         recurrent: bool = False,
+        lag: float = 0.0,
         parts: Iterable[tuple[Expression, float]] = (),
     ) -> Expression:
         """Return a new root as an expression; recurrent if what it was made of is."""
         made_of = tuple(Part(expression, share) for expression, share in parts)
-        recurrent = recurrent or any(
-            root.recurrent for part in made_of for root in part.expression.all_roots
-        )
-        root = Root(mean, second, kind, op, recurrent, made_of)
+        behind = [root for part in made_of for root in part.expression.all_roots]
+        recurrent = recurrent or any(root.recurrent for root in behind)
+        unknown = any(root.unknown for root in behind)
+        root = Root(mean, second, kind, op, recurrent, unknown, made_of, lag)
         self.roots.append(root)
         return of_root(root)
 
@@ -111,6 +121,11 @@ class Ledger:
         if mean != mean or second - mean * mean <= 1e-12 * max(second, 1e-30):  # noqa: PLR0124
             return constant(mean)
         return self._root(kind, mean, second)
+
+    def _lag(self, expressions: Iterable[Expression]) -> float:
+        """Return how far elements remember those of the step before: states, moved or joined."""
+        lags = [each.root.lag if each.root is not None else 0.0 for each in expressions]
+        return sum(lags) / (len(lags) or 1)
 
     def _ratio(self, source: int, made: int) -> float:
         """Return how many elements of a value there are for each of its source's."""

@@ -6,6 +6,9 @@ what second moment comes out: the planner chooses a law there, a prediction uses
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+
 import numpy as np
 
 from xavier._types.flow import Op, OpKind
@@ -13,6 +16,7 @@ from xavier.flow.elementwise import Elementwise
 from xavier.flow.expressions import Expression, Part, Root, constant, of_root, without_averages
 from xavier.flow.feeds import Feed, feed_of
 from xavier.flow.ledger import is_probability
+from xavier.flow.loops import Given, Loop, Rest, State, UnsettledError, loops
 from xavier.flow.softmaxes import entries_are_fixed, entry_moments, only_contracted
 
 
@@ -27,14 +31,110 @@ class Propagation(Elementwise):
         flow: What to pass over.
         structure: Its structure.
         planned: What parameters that enter elementwise ops will hold: mean, second moment.
+        rows: The rows of those whose rows are constants, but not all the same.
+        rests: States at rest that an earlier pass found; this one's are written to it.
         on_weights: Called for each weighted op with its index and feed (None for a lookup);
             returns what the weights make of a second moment.
     """
 
     def run(self) -> None:
         """Carry moments through every op."""
-        for at, op in enumerate(self.flow.ops):
-            self._of[op.output] = self._step(at, op)
+        begun = {loop.begin: loop for loop in loops(self.flow, self.structure)}
+        at = 0
+        while at < len(self.flow.ops):
+            loop = begun.get(at)
+            if loop is not None and self._settle(loop):
+                at = loop.end
+                continue
+            self._of[self.flow.ops[at].output] = self._step(at, self.flow.ops[at])
+            at += 1
+
+    # Recurrences
+
+    def _settle(self, loop: Loop) -> bool:
+        """Give every step of a recurrence what it has when the state is at rest."""
+        known, made = dict(self._of), len(self.roots)
+        try:
+            _, rest = self._rests.get(loop.start, (None, {}))
+            self._take_step(loop, {each: rest.get(each, State()) for each in _states(loop)})
+            self._settled.update(range(loop.begin, loop.end))
+            rest = self._rest(loop)
+        except UnsettledError:
+            self._settled.difference_update(range(loop.begin, loop.end))
+            self.notes.setdefault("a recurrence's state does not come to rest; it counts as 1")
+            rest = None
+        del self.roots[made:]
+        self._of = known
+        if rest is None:
+            return False
+        states = self._take_step(loop, rest)
+        self._of.update(states)
+        ops = self.flow.ops
+        for at in range(loop.begin, loop.end):
+            like = loop.start + (at - loop.start) % loop.period
+            self._of[ops[at].output] = self._of[ops[like].output]
+            if at != like and like in self._passed:
+                self._on_weights(at, self._passed[like][0])
+        return True
+
+    def _take_step(self, loop: Loop, states: Mapping[int, State]) -> dict[int, Expression]:
+        """Pass over the step that stands for all, with a state of the given moments before it."""
+        ops = self.flow.ops
+        given = {value: self.expression(value) for value in self._given(loop)}
+        # Through time the theory says nothing of gradients, so neither of those behind.
+        parts = [(each, math.nan) for each in given.values()]
+        roots = {
+            value: self._root(
+                "state", each.mean, each.second, recurrent=True, lag=each.lag, parts=parts
+            )
+            for value, each in states.items()
+        }
+        for (at, place), value in loop.crossing.items():
+            self._of[ops[at].inputs[place]] = roots[value]
+        for at in range(loop.start, loop.stop):
+            self._of[ops[at].output] = self._step(at, ops[at])
+        return roots
+
+    def _given(self, loop: Loop) -> list[int]:
+        """Return what a step reads that no step makes."""
+        ops = self.flow.ops
+        made = {ops[at].output for at in range(loop.start, loop.stop)}
+        found = {
+            value: None
+            for at in range(loop.start, loop.stop)
+            for place, value in enumerate(ops[at].inputs)
+            if value not in made and (at, place) not in loop.crossing
+        }
+        for value in found:
+            if value not in self._of and self.flow.values[value].producer is not None:
+                raise UnsettledError
+        return list(found)
+
+    def _rest(self, loop: Loop) -> dict[int, State]:
+        factors: dict[int, float] = {}
+        for at in range(loop.start, loop.stop):
+            if at in self._passed:
+                feed, passed = self._passed[at]
+                if feed is None or not feed.forward > 0:
+                    raise UnsettledError
+                factors[at] = passed.second / feed.forward
+        gates = max(len(self.flow.ops[at].weights) for at in factors)
+        given = {value: self._by_rows(value, gates) for value in self._given(loop)}
+        made_of = (factors, given)
+        before, rest = self._rests.get(loop.start, (None, {}))
+        if before != made_of:
+            rest = Rest(self.flow, loop, factors=factors, given=given).states()
+            self._rests[loop.start] = (made_of, rest)
+        return rest
+
+    def _by_rows(self, value: int, gates: int) -> Given:
+        """Return the moments of a value, for each gate if it has them apart."""
+        rows = self._rows.get(self.flow.values[value].name)
+        if rows is not None and len(rows) % gates == 0:
+            each = np.asarray(rows).reshape(gates, -1)
+            return Given(tuple(each.mean(axis=1).tolist()), tuple((each**2).mean(axis=1).tolist()))
+        mean, second = self.moments(value)
+        return Given((mean,), (second,), self._lag([self.expression(value)]))
 
     def _step(self, at: int, op: Op) -> Expression:
         if op.weights:
@@ -63,6 +163,7 @@ class Propagation(Elementwise):
     def _weighted(self, at: int, op: Op) -> Expression:
         feed = self.feed(op.inputs) if op.kind is OpKind.CONTRACT and op.inputs else None
         passed = self._on_weights(at, feed)
+        self._passed[at] = (feed, passed)
         recurrent = at in self.structure.recurrent or at in self.structure.recurrent_sums
         root = Root(
             mean=0.0,
@@ -70,6 +171,7 @@ class Propagation(Elementwise):
             kind="contraction" if op.kind is OpKind.CONTRACT else "lookup",
             op=at,
             recurrent=recurrent,
+            unknown=recurrent and at not in self._settled,
             parts=tuple(
                 Part(self.expression(each), passed.back * self._reached(op, each))
                 for each in op.inputs
@@ -129,7 +231,9 @@ class Propagation(Elementwise):
         pairs = list(zip(sizes, moments, strict=True))
         mean = sum(size * each[0] for size, each in pairs) / total
         second = sum(size * each[1] for size, each in pairs) / total
-        return self._root("joined", mean, second, parts=[(each, 1.0) for each in arguments])
+        lag = self._lag(arguments)
+        parts = [(each, 1.0) for each in arguments]
+        return self._root("joined", mean, second, lag=lag, parts=parts)
 
     def _averaged(self, op: Op, argument: Expression) -> Expression:
         if not argument.all_roots or is_probability(argument):
@@ -169,9 +273,17 @@ class Propagation(Elementwise):
             return Feed("product", float(np.prod([self._moments(e)[1] for e in expressions])), 1.0)
         whole = expressions[0]
         expression = without_averages(whole)
-        if any(root.recurrent for root in expression.all_roots):
+        if any(root.unknown for root in expression.all_roots):
             return Feed("recurrent state", 1.0, 1.0, recurrent=True)
+        if any(root.recurrent for root in expression.all_roots):
+            # Its own derivatives are those of gates; it counts as a factor, the same both ways.
+            second = self._moments(expression)[1]
+            return Feed("recurrent state", second, second, recurrent=True)
         if not expression.roots:
             value = expression.moments[1]
             return Feed("constant", value, 0.0)
         return feed_of(expression, pooled=expression is not whole)
+
+
+def _states(loop: Loop) -> tuple[int, ...]:
+    return tuple(dict.fromkeys(loop.crossing.values()))

@@ -30,9 +30,7 @@ def entries_are_fixed(flow: Flow, op: Op) -> bool:
         source = flow.ops[made]
         if source.kind is OpKind.CONTRACT and source.weights:
             found.append(_lies_along(flow, source, int(count), int(axis)))
-        elif source.kind in _THROUGH or (
-            source.kind is OpKind.MOVE and not source.name.endswith(_CROSSING)
-        ):
+        elif source.kind in _THROUGH or _keeps_axes(source):
             todo.extend(source.inputs)
         else:
             return False

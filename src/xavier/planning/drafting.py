@@ -14,7 +14,7 @@ from xavier._types.laws import Constant
 from xavier._types.plan import Assignment, Kept, Plan, Region, Role
 from xavier.flow.feeds import Feed
 from xavier.planning.constraints import SETTLED, constrained
-from xavier.planning.parameters import planned_moments, treat
+from xavier.planning.parameters import planned_moments, planned_rows, treat
 from xavier.planning.planner import Decision, Planner
 from xavier.planning.recipes import Recipe
 from xavier.planning.setting import Setting
@@ -47,6 +47,7 @@ def draft(
         flow,
         recipe,
         planned={**planned_moments(flow, frozenset(used)), **(held or {})},
+        rows=planned_rows(flow, held or {}),
         silent=frozenset() if overwrite_zeros else _silent(flow) - revived,
     )
     decisions = planner.decide()

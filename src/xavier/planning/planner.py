@@ -13,13 +13,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+import numpy as np
+
 from xavier import laws
 from xavier._errors import ActivationError, LawError, PlanError
 from xavier._types.flow import Flow, Op, OpKind
 from xavier._types.laws import Law
 from xavier._types.plan import Role
 from xavier.flow.feeds import Feed, constant_factor
-from xavier.flow.ledger import Passed
+from xavier.flow.ledger import Passed, Settled
 from xavier.flow.moments import Propagation
 from xavier.flow.structure import Graph, Structure, structure
 from xavier.planning.constraints import constrained
@@ -55,6 +57,7 @@ class Planner:
         recipe: Chooses the rule for each site.
         planned: What parameters that are not drawn will hold: mean and second moment.
         silent: Weights that stay zero.
+        rows: The rows of parameters whose rows are constants, but not all the same.
     """
 
     def __init__(
@@ -64,11 +67,14 @@ class Planner:
         *,
         planned: Mapping[str, tuple[float, float]],
         silent: frozenset[str],
+        rows: Mapping[str, np.ndarray] | None = None,
     ) -> None:
         self.flow = flow
         self.structure: Structure = structure(flow)
         self._recipe = recipe
         self._planned = planned
+        self._rows = rows or {}
+        self._rests: dict[int, Settled] = {}
         self.silent = silent
         quiet = frozenset(
             at
@@ -110,7 +116,12 @@ class Planner:
     def _pass(self) -> None:
         self._met: set[tuple[object, ...]] = set()
         propagation = Propagation(
-            self.flow, self.structure, planned=self._planned, on_weights=self._on_weights
+            self.flow,
+            self.structure,
+            planned=self._planned,
+            rows=self._rows,
+            rests=self._rests,
+            on_weights=self._on_weights,
         )
         propagation.run()
         self.notes = tuple(propagation.notes)
@@ -178,8 +189,8 @@ class Planner:
             for use in site.uses
             if use.op in self._feeds and self.flow.ops[use.op].inputs
         ]
-        if site.in_recurrence:
-            return replace((contracted or feeds)[-1], forward=1.0, backward=1.0)
+        if site.in_recurrence and site.role is Role.RECURRENT:
+            return (contracted or feeds)[-1]
         fed = [each for each in contracted if each.forward > 0]
         if fed:
             return max(fed, key=lambda feed: feed.forward)

@@ -15,7 +15,7 @@ from xavier.flow.gradients import gradients
 from xavier.flow.ledger import Passed
 from xavier.flow.moments import Propagation
 from xavier.flow.structure import structure
-from xavier.planning.parameters import arrived_moments, drawn_moments
+from xavier.planning.parameters import arrived_moments, constant_rows, drawn_moments
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +67,21 @@ def predict(flow: Flow, plan: Plan) -> dict[int, Predicted]:
         return Passed(found[at], back)
 
     planned = arrived_moments(flow) | {name: drawn_moments(held) for name, held in rows.items()}
-    propagation = Propagation(flow, structure(flow), planned=planned, on_weights=on_weights)
+    vectors = {name: constant_rows(_shape(flow, name), held) for name, held in rows.items()}
+    propagation = Propagation(
+        flow,
+        structure(flow),
+        planned=planned,
+        rows={name: each for name, each in vectors.items() if each is not None},
+        on_weights=on_weights,
+    )
     propagation.run()
     back = gradients(propagation)
     return {at: Predicted(second, back.get(at)) for at, second in found.items()}
+
+
+def _shape(flow: Flow, name: str) -> tuple[int, ...]:
+    return next((each.shape for each in flow.parameters if each.name == name), ())
 
 
 def _second_moment(use: WeightUse, rows: Sequence[Assignment]) -> float:

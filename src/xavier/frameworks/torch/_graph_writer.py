@@ -294,11 +294,12 @@ class GraphWriter:
         inputs = tuple(dict.fromkeys(self._value(each) for each in sources))
         partial = selects(call.func) or any(out.numel() < sources[0].numel() for out in call.outs)
         values = []
-        for out in call.outs:
+        parts = len(call.outs) if len({out.shape for out in call.outs}) == 1 else 1
+        for at, out in enumerate(call.outs):
             known = self._keys.get(key_of(out))
             if known is None or not call.func.is_view:
                 name = f"aten.{call.name}"
-                attributes = {"selects": partial}
+                attributes = {"selects": partial} | ({"part": (at, parts)} if parts > 1 else {})
                 known = self._add_op(OpKind.MOVE, name, inputs, out, attributes=attributes)
                 self._writers.setdefault(storage_of(out), [known])
             values.append(known)
