@@ -148,6 +148,29 @@ def test_a_norm_written_out_makes_unit_variance_whatever_comes_in():
     assert fed(rms).forward_power == pytest.approx(1)
 
 
+def test_a_product_of_two_kept_matrices_is_a_sum_over_what_lies_between():
+    class Factored(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.u, self.v = (
+                nn.Parameter(torch.randn(WIDTH, 8)),
+                nn.Parameter(torch.randn(8, WIDTH)),
+            )
+            self.last = nn.Linear(WIDTH, 3)
+
+        def forward(self, x):
+            return self.last(functional.linear(x, self.u @ self.v))
+
+    model = Factored()
+    with torch.no_grad():
+        model.u.normal_(generator=torch.Generator().manual_seed(0))
+        model.v.normal_(generator=torch.Generator().manual_seed(1))
+    row = xavier.plan(model, batch(4, WIDTH))["last.weight"][0]
+    # n products of 8 * WIDTH numbers each: 4 standard errors of the factors' own moments.
+    spread = math.sqrt(2 / (8 * WIDTH))
+    assert row.forward_power == pytest.approx(8 * WIDTH, rel=4 * math.sqrt(2) * spread)
+
+
 def test_a_layer_that_is_applied_to_a_parameter_has_its_fans():
     class Relative(nn.Module):
         """Attention scores that get a part from a projected table."""

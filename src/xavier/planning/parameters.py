@@ -87,7 +87,7 @@ def constant_rows(shape: tuple[int, ...], assigned: Iterable[Assignment]) -> np.
 
 
 def planned_rows(flow: Flow, but: Iterable[str]) -> dict[str, np.ndarray]:
-    """Return the vectors that undrawn parameters will hold, where constants by parts are planned.
+    """Return the vectors that undrawn parameters will hold, where these are constants by parts.
 
     Args:
         flow: The flow.
@@ -95,10 +95,19 @@ def planned_rows(flow: Flow, but: Iterable[str]) -> dict[str, np.ndarray]:
     """
     found: dict[str, np.ndarray] = {}
     for parameter in flow.parameters:
-        rows = constant_rows(parameter.shape, treat(parameter).assignments)
+        assigned = treat(parameter).assignments
+        rows = constant_rows(parameter.shape, assigned) if assigned else arrived_rows(parameter)
         if rows is not None and parameter.name not in set(but):
             found[parameter.name] = rows
     return found
+
+
+def arrived_rows(parameter: Parameter) -> np.ndarray | None:
+    """Return the vector that a parameter held on arrival, where it was constants by parts."""
+    runs = parameter.facts.get("runs")
+    if not runs:
+        return None
+    return np.concatenate([np.full(count, value, np.float64) for value, count in runs])
 
 
 def arrived_moments(flow: Flow) -> dict[str, tuple[float, float]]:

@@ -15,7 +15,7 @@ from xavier.flow.gradients import gradients
 from xavier.flow.ledger import Passed
 from xavier.flow.moments import Propagation
 from xavier.flow.structure import structure
-from xavier.planning.parameters import arrived_moments, constant_rows, drawn_moments
+from xavier.planning.parameters import arrived_moments, arrived_rows, constant_rows, drawn_moments
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,12 @@ def predict(flow: Flow, plan: Plan) -> dict[int, Predicted]:
         return Passed(found[at], back)
 
     planned = arrived_moments(flow) | {name: drawn_moments(held) for name, held in rows.items()}
-    vectors = {name: constant_rows(_shape(flow, name), held) for name, held in rows.items()}
+    vectors = {
+        each.name: constant_rows(each.shape, rows[each.name])
+        if each.name in rows
+        else arrived_rows(each)
+        for each in flow.parameters
+    }
     propagation = Propagation(
         flow,
         structure(flow),
@@ -78,10 +83,6 @@ def predict(flow: Flow, plan: Plan) -> dict[int, Predicted]:
     propagation.run()
     back = gradients(propagation)
     return {at: Predicted(second, back.get(at)) for at, second in found.items()}
-
-
-def _shape(flow: Flow, name: str) -> tuple[int, ...]:
-    return next((each.shape for each in flow.parameters if each.name == name), ())
 
 
 def _second_moment(use: WeightUse, rows: Sequence[Assignment]) -> float:

@@ -25,6 +25,8 @@ _RANDOM = frozenset({"normal", "uniform", "random", "bernoulli", "exponential", 
 _KEEPS_RANDOM = frozenset({"mul", "add", "erfinv", "clamp", "sub", "div"})
 _SMALL = 2**20
 
+_MOST_RUNS = 5  # as an LSTM's gates have, one open
+
 
 @dataclass(frozen=True)
 class Arrival:
@@ -35,12 +37,14 @@ class Arrival:
         second: Their second moment; nan if unknown.
         constant: The one value they all have, if they do.
         deliberate: Whether they hold what no framework's default gives.
+        runs: The constants that a vector is made of, each with how often it comes, if few.
     """
 
     mean: float = math.nan
     second: float = math.nan
     constant: float | None = None
     deliberate: bool = False
+    runs: tuple[tuple[float, int], ...] = ()
     facts: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -85,7 +89,18 @@ def _of_values(slot: Slot, weight: Slot | None) -> Arrival:
         return Arrival()
     parts = torch.view_as_real(values.resolve_conj()) if values.is_complex() else values
     largest = float(parts.abs().max())
-    return replace(of_tensor(values), deliberate=largest > _default(slot, weight))
+    meant = largest > _default(slot, weight)
+    return replace(of_tensor(values), deliberate=meant, runs=_runs(values))
+
+
+def _runs(values: torch.Tensor) -> tuple[tuple[float, int], ...]:
+    """Return the constants that a vector is made of, each with how often it comes, if few."""
+    if values.dim() != 1 or values.is_complex():
+        return ()
+    found, counts = torch.unique_consecutive(values, return_counts=True)
+    if len(found) > _MOST_RUNS:
+        return ()
+    return tuple(zip(found.tolist(), counts.tolist(), strict=True))
 
 
 def _of_shards(slot: Slot, weight: Slot | None) -> Arrival:

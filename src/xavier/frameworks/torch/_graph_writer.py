@@ -21,7 +21,9 @@ from xavier.frameworks.torch._weight_maps import Piece, ranges
 from xavier.frameworks.torch._weights_followed import FollowedWeights, Lost
 
 _FUNCTIONS = (OpKind.ELEMENTWISE, OpKind.ADD, OpKind.MULTIPLY)
-_FOLLOWED = (*_FUNCTIONS, OpKind.MOVE, OpKind.NORMALIZE, OpKind.MEAN)  # done to weights alone
+_FOLLOWED = (  # done to weights alone
+    *(*_FUNCTIONS, OpKind.MOVE, OpKind.NORMALIZE, OpKind.MEAN, OpKind.CONTRACT),
+)
 
 
 class GraphWriter:

@@ -217,6 +217,7 @@ def _parameter(slot: Slot, arrival: Arrival, *, touched: bool, **extra: str) -> 
             "constant": arrival.constant,
             "deliberate": arrival.deliberate,
             "second": arrival.second,
+            "runs": arrival.runs,
             "norm_axis": _norm_axis(slot),
             **extra,
         },
