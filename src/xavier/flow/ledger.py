@@ -41,6 +41,8 @@ class Ledger:
     Attributes:
         roots: Every root, in the order in which they were made.
         notes: What the theory cannot follow.
+        products: For each contraction of two computed values: over how many products it sums,
+            and the factors' second moments by value.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class Ledger:
         self.structure = structure
         self.notes: dict[str, None] = {}
         self.roots: list[Root] = []
+        self.products: dict[int, tuple[float, dict[int, float]]] = {}
         self._planned = planned
         self._rows = rows or {}
         self._rests = {} if rests is None else rests

@@ -256,6 +256,8 @@ class Propagation(Elementwise):
                 return self._collapsed(mixed, "attention")
         contracted = float(op.attributes.get("contracted", 1.0))
         seconds = [self._moments(each)[1] for each in (left, right)]
+        factors = dict(zip(op.inputs[-2:], seconds, strict=True))
+        self.products[op.output] = (contracted, factors)
         # A factor's element enters as many products as the other factor has of those.
         entered = [
             contracted * self._ratio(value, op.output) * other

@@ -21,6 +21,7 @@ from xavier._types.flow import Flow, Op, OpKind
 from xavier._types.laws import Law
 from xavier._types.plan import Role
 from xavier.flow.feeds import Feed, constant_factor
+from xavier.flow.generated import Generated, generators
 from xavier.flow.ledger import Passed, Settled
 from xavier.flow.moments import Propagation
 from xavier.flow.structure import Graph, Structure, structure
@@ -75,6 +76,7 @@ class Planner:
         self._planned = planned
         self._rows = rows or {}
         self._rests: dict[int, Settled] = {}
+        self._needed: dict[int, float] = {}
         self.silent = silent
         quiet = frozenset(
             at
@@ -96,6 +98,10 @@ class Planner:
     @cached_property
     def _graph(self) -> Graph:
         return Graph(self.flow)
+
+    @cached_property
+    def _generators(self) -> dict[int, list[Generated]]:
+        return generators(self._graph)
 
     def decide(self) -> list[Decision]:
         """Return a decision for every site, in the order of the parameters."""
@@ -125,6 +131,25 @@ class Planner:
         )
         propagation.run()
         self.notes = tuple(propagation.notes)
+        self._needed = self._of_generated(propagation)
+
+    def _of_generated(self, seen: Propagation) -> dict[int, float]:
+        """Return what each op that computes a weight must give, for the uses of that weight."""
+        found: dict[int, float] = {}
+        for at, uses in self._generators.items():
+            powers = [1.0 / size for use in uses if (size := self._grown(seen, at, use)) > 0]
+            if powers:
+                found[at] = min(powers)
+        return found
+
+    def _grown(self, seen: Propagation, at: int, use: Generated) -> float:
+        """Return what a second moment of 1 behind an op becomes behind the weight it computes."""
+        count, factors = seen.products.get(use.product, (0.0, {}))
+        own = self._seconds.get(at, 0.0)
+        if use.weight not in factors or len(factors) < 2 or not own > 0:  # noqa: PLR2004
+            return 0.0
+        (other,) = (second for value, second in factors.items() if value != use.weight)
+        return count * other * factors[use.weight] / own
 
     def _on_weights(self, at: int, feed: Feed | None) -> Passed:
         op = self.flow.ops[at]
@@ -179,6 +204,7 @@ class Planner:
             beside_rms=laws.second_moment(chosen[1], tied.shape) ** 0.5
             if tied and chosen
             else None,
+            generated=min((self._needed[op] for op in ops if op in self._needed), default=None),
         )
 
     def deciding_feed(self, site: Site) -> Feed:
