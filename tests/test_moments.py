@@ -124,6 +124,12 @@ def test_a_recurrence_that_does_not_forget_is_told():
     assert any("does not forget" in note for note in plan.notes)
 
 
+def test_a_cumulative_sum_is_told():
+    model = Between(lambda _, h: h.cumsum(0))
+    plan = xavier.plan(model, batch(4, WIDTH))
+    assert any("a cumulative sum grows with the sequence" in note for note in plan.notes)
+
+
 def test_a_quotient_by_a_sum_does_not_blow_up():
     class Averaged(nn.Module):
         def __init__(self):

@@ -218,6 +218,10 @@ class Propagation(Elementwise):
     # Moves, averages, products
 
     def _moved(self, op: Op, arguments: list[Expression]) -> Expression:
+        if op.name == "aten.cumsum":
+            self.notes.setdefault(
+                f"`{op.path}`: a cumulative sum grows with the sequence; it counts as its input"
+            )
         if len(arguments) == 1:
             ratio = self._ratio(op.inputs[0], op.output)
             if ratio == 1 and not op.attributes.get("selects"):
