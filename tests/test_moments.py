@@ -124,6 +124,12 @@ def test_a_recurrence_that_does_not_forget_is_told():
     assert any("does not forget" in note for note in plan.notes)
 
 
+def test_a_cumulative_sum_is_told():
+    model = Between(lambda _, h: h.cumsum(0))
+    plan = xavier.plan(model, batch(4, WIDTH))
+    assert any("a cumulative sum grows with the sequence" in note for note in plan.notes)
+
+
 def test_a_quotient_by_a_sum_does_not_blow_up():
     class Averaged(nn.Module):
         def __init__(self):
@@ -146,6 +152,29 @@ def test_a_norm_written_out_makes_unit_variance_whatever_comes_in():
     rms = lambda _, h: 7 * h * torch.rsqrt((7 * h).pow(2).mean(-1, keepdim=True) + 1e-6)
     assert fed(rms).fed_by == "normalization"
     assert fed(rms).forward_power == pytest.approx(1)
+
+
+def test_a_product_of_two_kept_matrices_is_a_sum_over_what_lies_between():
+    class Factored(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.u, self.v = (
+                nn.Parameter(torch.randn(WIDTH, 8)),
+                nn.Parameter(torch.randn(8, WIDTH)),
+            )
+            self.last = nn.Linear(WIDTH, 3)
+
+        def forward(self, x):
+            return self.last(functional.linear(x, self.u @ self.v))
+
+    model = Factored()
+    with torch.no_grad():
+        model.u.normal_(generator=torch.Generator().manual_seed(0))
+        model.v.normal_(generator=torch.Generator().manual_seed(1))
+    row = xavier.plan(model, batch(4, WIDTH))["last.weight"][0]
+    # n products of 8 * WIDTH numbers each: 4 standard errors of the factors' own moments.
+    spread = math.sqrt(2 / (8 * WIDTH))
+    assert row.forward_power == pytest.approx(8 * WIDTH, rel=4 * math.sqrt(2) * spread)
 
 
 def test_a_layer_that_is_applied_to_a_parameter_has_its_fans():

@@ -97,8 +97,10 @@ class Op:
         output: The value it makes.
         weights: The weight regions it reads.
         function: For elementwise ops: the op on float64 arrays, one for each input.
-        attributes: Facts of the kind: `count` (elements averaged or summed), `selects`
-            (a MOVE that takes some of the elements), `contracted` (of two activations),
+        attributes: Facts of the kind: `count` (elements averaged, summed or in one softmax),
+            `axis` (a softmax's, from the end), `log` (of a softmax), `selects`
+            (a MOVE that takes some of the elements), `part` (which of how many equal ones
+            a MOVE takes), `contracted` (of two activations),
             `stride` (the volume of a convolution's).
     """
 

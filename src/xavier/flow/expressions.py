@@ -25,10 +25,13 @@ class Root:
         mean: Their mean.
         second: Their second moment.
         kind: What made it: `input`, `contraction`, `lookup`, `normalization`, `attention`,
-            `probability`, `sum`, `product`, `constant`, `parameter`, `joined`, `opaque`.
+            `probability`, `log_softmax`, `sum`, `product`, `constant`, `parameter`, `joined`,
+            `mixture`, `state`, `opaque`.
         op: Index of the weighted op that it is an output of, or a slice of one; else None.
         recurrent: Whether it is part of a state that comes back.
+        unknown: Whether it is part of one whose size at rest is not known.
         parts: What it was made of, for the way back.
+        lag: Of a state, the correlation of an element with the same one a step later.
     """
 
     mean: float
@@ -36,7 +39,9 @@ class Root:
     kind: str
     op: int | None = None
     recurrent: bool = False
+    unknown: bool = False
     parts: tuple[Part, ...] = ()
+    lag: float = 0.0
 
     @property
     def variance(self) -> float:

@@ -24,6 +24,7 @@ _NAMES = {
     "joined": "joined",
     "mixture": "mixture",
     "probability": "softmax",
+    "log_softmax": "log_softmax",
 }
 
 
@@ -39,7 +40,7 @@ class Feed:
         function: x as a function of one root, where it is one.
         variance: That root's variance.
         pooled: Whether x is pooled, and counts as the pool's input.
-        recurrent: Whether x is a state that comes back, which counts as 1.
+        recurrent: Whether x is a state that comes back.
     """
 
     name: str
@@ -60,7 +61,10 @@ def feed_of(expression: Expression, *, pooled: bool = False) -> Feed:
         name = _NAMES.get(expression.root.kind, expression.root.kind)
         if expression.root.kind == "sum" and expression.root.op is not None:
             name = "identity"
-        return Feed(name, expression.root.second, 1.0, ops, None, 1.0, pooled)
+        backward = 1.0
+        if name in ("softmax", "log_softmax") and expression.root.parts:
+            backward = expression.root.parts[0].share
+        return Feed(name, expression.root.second, backward, ops, None, 1.0, pooled)
     if len(roots) == 1:
         root = roots[0]
         function = lambda z: expression.evaluate({root: z})  # noqa: E731

@@ -26,8 +26,9 @@ def gradients(propagation: Propagation) -> dict[int, float]:
 
     Returns:
         Second moments by the op's index, for cotangents of unit second moment at every output
-        of the flow. Ops that only a softmax leads away from are left out, and so are parts of a
-        state that comes back: there the theory of independent elements says nothing.
+        of the flow. Ops that only an attention's softmax leads away from are left out, and so
+        are parts of a state that comes back, and what lies before one: there the theory of
+        independent elements says nothing.
     """
     flow = propagation.flow
     at: dict[Root, float] = defaultdict(float)

@@ -15,7 +15,7 @@ from xavier._types.plan import Assignment, Kept, Plan, Region, Role
 from xavier.flow.feeds import Feed
 from xavier.planning.biases import biases
 from xavier.planning.constraints import SETTLED, constrained
-from xavier.planning.parameters import planned_moments, treat
+from xavier.planning.parameters import planned_moments, planned_rows, treat
 from xavier.planning.planner import Decision, Planner
 from xavier.planning.recipes import Recipe
 from xavier.planning.setting import Setting
@@ -49,6 +49,7 @@ def draft(
         flow,
         recipe,
         planned={**planned_moments(flow, frozenset(used), added), **(held or {})},
+        rows=planned_rows(flow, held or {}),
         silent=frozenset() if overwrite_zeros else _silent(flow) - revived,
     )
     decisions = planner.decide()

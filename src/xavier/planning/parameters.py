@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import prod
 
+import numpy as np
+
 from xavier import laws
 from xavier._types.flow import Flow, Origin, Parameter
 from xavier._types.laws import Constant
@@ -84,6 +86,44 @@ def planned_moments(
             value = float(parameter.facts["constant"])
             found[parameter.name] = (value, value * value)
     return found
+
+
+def constant_rows(shape: tuple[int, ...], assigned: Iterable[Assignment]) -> np.ndarray | None:
+    """Return a vector that is assigned constants, where they are not all the same."""
+    assigned = list(assigned)
+    if len(shape) != 1 or len(assigned) < 2:  # noqa: PLR2004
+        return None
+    rows = np.zeros(shape)
+    for each in assigned:
+        if not isinstance(each.law, Constant):
+            return None
+        for start, stop in each.region.ranges or ((0, shape[0]),):
+            rows[start:stop] = each.law.value
+    return rows
+
+
+def planned_rows(flow: Flow, but: Iterable[str]) -> dict[str, np.ndarray]:
+    """Return the vectors that undrawn parameters will hold, where these are constants by parts.
+
+    Args:
+        flow: The flow.
+        but: Parameters that will hold something else.
+    """
+    found: dict[str, np.ndarray] = {}
+    for parameter in flow.parameters:
+        assigned = treat(parameter).assignments
+        rows = constant_rows(parameter.shape, assigned) if assigned else arrived_rows(parameter)
+        if rows is not None and parameter.name not in set(but):
+            found[parameter.name] = rows
+    return found
+
+
+def arrived_rows(parameter: Parameter) -> np.ndarray | None:
+    """Return the vector that a parameter held on arrival, where it was constants by parts."""
+    runs = parameter.facts.get("runs")
+    if not runs:
+        return None
+    return np.concatenate([np.full(count, value, np.float64) for value, count in runs])
 
 
 def arrived_moments(flow: Flow) -> dict[str, tuple[float, float]]:

@@ -13,13 +13,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+import numpy as np
+
 from xavier import laws
 from xavier._errors import ActivationError, LawError, PlanError
 from xavier._types.flow import Flow, Op, OpKind
 from xavier._types.laws import Law
 from xavier._types.plan import Role
 from xavier.flow.feeds import Feed, constant_factor
-from xavier.flow.moments import Passed, Propagation
+from xavier.flow.generated import Generated, generators
+from xavier.flow.ledger import Passed, Settled
+from xavier.flow.moments import Propagation
 from xavier.flow.structure import Graph, Structure, structure
 from xavier.planning.constraints import constrained
 from xavier.planning.recipes import Recipe
@@ -54,6 +58,7 @@ class Planner:
         recipe: Chooses the rule for each site.
         planned: What parameters that are not drawn will hold: mean and second moment.
         silent: Weights that stay zero.
+        rows: The rows of parameters whose rows are constants, but not all the same.
     """
 
     def __init__(
@@ -63,11 +68,15 @@ class Planner:
         *,
         planned: Mapping[str, tuple[float, float]],
         silent: frozenset[str],
+        rows: Mapping[str, np.ndarray] | None = None,
     ) -> None:
         self.flow = flow
         self.structure: Structure = structure(flow)
         self._recipe = recipe
         self._planned = planned
+        self._rows = rows or {}
+        self._rests: dict[int, Settled] = {}
+        self._needed: dict[int, float] = {}
         self.silent = silent
         quiet = frozenset(
             at
@@ -90,6 +99,10 @@ class Planner:
     def _graph(self) -> Graph:
         return Graph(self.flow)
 
+    @cached_property
+    def _generators(self) -> dict[int, list[Generated]]:
+        return generators(self._graph)
+
     def decide(self) -> list[Decision]:
         """Return a decision for every site, in the order of the parameters."""
         for turn in range(_PASSES):
@@ -109,10 +122,34 @@ class Planner:
     def _pass(self) -> None:
         self._met: set[tuple[object, ...]] = set()
         propagation = Propagation(
-            self.flow, self.structure, planned=self._planned, on_weights=self._on_weights
+            self.flow,
+            self.structure,
+            planned=self._planned,
+            rows=self._rows,
+            rests=self._rests,
+            on_weights=self._on_weights,
         )
         propagation.run()
         self.notes = tuple(propagation.notes)
+        self._needed = self._of_generated(propagation)
+
+    def _of_generated(self, seen: Propagation) -> dict[int, float]:
+        """Return what each op that computes a weight must give, for the uses of that weight."""
+        found: dict[int, float] = {}
+        for at, uses in self._generators.items():
+            powers = [1.0 / size for use in uses if (size := self._grown(seen, at, use)) > 0]
+            if powers:
+                found[at] = min(powers)
+        return found
+
+    def _grown(self, seen: Propagation, at: int, use: Generated) -> float:
+        """Return what a second moment of 1 behind an op becomes behind the weight it computes."""
+        count, factors = seen.products.get(use.product, (0.0, {}))
+        own = self._seconds.get(at, 0.0)
+        if use.weight not in factors or len(factors) < 2 or not own > 0:  # noqa: PLR2004
+            return 0.0
+        (other,) = (second for value, second in factors.items() if value != use.weight)
+        return count * other * factors[use.weight] / own
 
     def _on_weights(self, at: int, feed: Feed | None) -> Passed:
         op = self.flow.ops[at]
@@ -167,6 +204,7 @@ class Planner:
             beside_rms=laws.second_moment(chosen[1], tied.shape) ** 0.5
             if tied and chosen
             else None,
+            generated=min((self._needed[op] for op in ops if op in self._needed), default=None),
         )
 
     def deciding_feed(self, site: Site) -> Feed:
@@ -177,8 +215,8 @@ class Planner:
             for use in site.uses
             if use.op in self._feeds and self.flow.ops[use.op].inputs
         ]
-        if site.in_recurrence:
-            return replace((contracted or feeds)[-1], forward=1.0, backward=1.0)
+        if site.in_recurrence and site.role is Role.RECURRENT:
+            return (contracted or feeds)[-1]
         fed = [each for each in contracted if each.forward > 0]
         if fed:
             return max(fed, key=lambda feed: feed.forward)

@@ -27,7 +27,7 @@ _SATURATING = (
 )
 _LINEAR = (
     *("identity", "normalization", "attention", "sum", "joined", "softmax"),
-    *("recurrent state", "mixture"),
+    *("recurrent state", "mixture", "log_softmax"),
 )
 
 
@@ -53,6 +53,13 @@ class Auto:
     def choose(self, setting: Setting) -> Choice:
         """Return the rule for one weight region, and the reason."""
         role = setting.site.role
+        if setting.generated is not None:
+            needed = setting.generated
+            return Choice(
+                rules.VarianceScaling(scale=needed / (setting.feed.forward or 1.0)),
+                f"it computes a weight, whose second moment is to be {needed:.6g} here, so that"
+                " what that weight is contracted with keeps its size (Chang et al. 2020)",
+            )
         if role is Role.RECURRENT:
             return Choice(
                 rules.Orthogonal(),

@@ -26,6 +26,8 @@ _RANDOM = frozenset({"normal", "uniform", "random", "bernoulli", "exponential", 
 _KEEPS_RANDOM = frozenset({"mul", "add", "erfinv", "clamp", "sub", "div"})
 _SMALL = 2**20
 
+_MOST_RUNS = 5  # as an LSTM's gates have, one open
+
 
 @dataclass(frozen=True)
 class Arrival:
@@ -37,6 +39,7 @@ class Arrival:
         constant: The one value they all have, if they do.
         deliberate: Whether they hold what no framework's default gives.
         largest: The largest of their magnitudes; nan if unknown.
+        runs: The constants that a vector is made of, each with how often it comes, if few.
     """
 
     mean: float = math.nan
@@ -44,6 +47,7 @@ class Arrival:
     constant: float | None = None
     deliberate: bool = False
     largest: float = math.nan
+    runs: tuple[tuple[float, int], ...] = ()
     facts: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -88,7 +92,7 @@ def _of_values(slot: Slot, weight: Slot | None) -> Arrival:
         return Arrival()
     found = of_tensor(values)
     meant = _largest(_but_open_gate(slot, values)) > _default(slot, weight)
-    return replace(found, deliberate=meant)
+    return replace(found, deliberate=meant, runs=_runs(values))
 
 
 def _largest(values: torch.Tensor) -> float:
@@ -102,6 +106,16 @@ def _but_open_gate(slot: Slot, values: torch.Tensor) -> torch.Tensor:
     if gate is None or not bool((values[gate] == 1).all()):
         return values
     return torch.cat((values[: gate.start], values[gate.stop :]))
+
+
+def _runs(values: torch.Tensor) -> tuple[tuple[float, int], ...]:
+    """Return the constants that a vector is made of, each with how often it comes, if few."""
+    if values.dim() != 1 or values.is_complex():
+        return ()
+    found, counts = torch.unique_consecutive(values, return_counts=True)
+    if len(found) > _MOST_RUNS:
+        return ()
+    return tuple(zip(found.tolist(), counts.tolist(), strict=True))
 
 
 def _of_shards(slot: Slot, weight: Slot | None) -> Arrival:

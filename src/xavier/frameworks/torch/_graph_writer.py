@@ -21,7 +21,9 @@ from xavier.frameworks.torch._weight_maps import Piece, ranges
 from xavier.frameworks.torch._weights_followed import FollowedWeights, Lost
 
 _FUNCTIONS = (OpKind.ELEMENTWISE, OpKind.ADD, OpKind.MULTIPLY)
-_FOLLOWED = (*_FUNCTIONS, OpKind.MOVE, OpKind.NORMALIZE, OpKind.MEAN)  # done to weights alone
+_FOLLOWED = (  # done to weights alone
+    *(*_FUNCTIONS, OpKind.MOVE, OpKind.NORMALIZE, OpKind.MEAN, OpKind.CONTRACT),
+)
 
 
 class GraphWriter:
@@ -279,6 +281,10 @@ class GraphWriter:
         if kind is OpKind.MEAN:
             count = call.tensors[0].numel() / max(call.outs[0].numel(), 1)
             return {"statistic": call.name, "count": count}
+        if kind is OpKind.SOFTMAX:
+            shape, axis = call.tensors[0].shape, int(call.args[1])
+            axis = axis - len(shape) if axis >= 0 else axis
+            return {"count": shape[axis] if shape else 1, "axis": axis, "log": "log" in call.name}
         if kind is not OpKind.CONTRACT:
             return {}
         if call.name in PRODUCTS:
@@ -294,11 +300,12 @@ class GraphWriter:
         inputs = tuple(dict.fromkeys(self._value(each) for each in sources))
         partial = selects(call.func) or any(out.numel() < sources[0].numel() for out in call.outs)
         values = []
-        for out in call.outs:
+        parts = len(call.outs) if len({out.shape for out in call.outs}) == 1 else 1
+        for at, out in enumerate(call.outs):
             known = self._keys.get(key_of(out))
             if known is None or not call.func.is_view:
                 name = f"aten.{call.name}"
-                attributes = {"selects": partial}
+                attributes = {"selects": partial} | ({"part": (at, parts)} if parts > 1 else {})
                 known = self._add_op(OpKind.MOVE, name, inputs, out, attributes=attributes)
                 self._writers.setdefault(storage_of(out), [known])
             values.append(known)

@@ -223,6 +223,7 @@ def _parameter(slot: Slot, arrival: Arrival, *, touched: bool, **extra: str) -> 
             "deliberate": arrival.deliberate,
             "second": arrival.second,
             "largest": arrival.largest,
+            "runs": arrival.runs,
             "norm_axis": _norm_axis(slot),
             **extra,
         },
