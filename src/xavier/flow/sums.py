@@ -9,6 +9,7 @@ of dense outputs is one contraction of their inputs side by side.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator
 
 from xavier._types.flow import Op, OpKind
 from xavier.flow.graph import Graph
@@ -40,6 +41,7 @@ class Sums:
         self._before: dict[int, int] = {}  # a residual add's output: the stream before it
         self._branches: dict[int, list[tuple[int, ...]]] = defaultdict(list)
         self._plain: dict[int, tuple[int, ...]] = {}  # the addends of other sums
+        self._fans: dict[int, float] = {}  # what the largest sum of a contraction's counts
         nested: set[int] = set()
         found: list[tuple[int, tuple[int, ...], set[int]]] = []
         for op in reversed(graph.flow.ops):
@@ -98,20 +100,30 @@ class Sums:
 
     def _stream(self, addends: tuple[int, ...]) -> int | None:
         """Return the first addend that another one goes around."""
+        once = twice = 0  # what is behind one addend at least, and behind two
+        for each in addends:
+            twice |= once & self._graph.ancestors[each]
+            once |= self._graph.ancestors[each]
         for stream in addends:
-            if any(self._goes_around(each, stream) for each in addends if each != stream):
-                return stream
+            for past in self._history(stream):
+                if twice >> past & 1 and self._is_gone_around(past, stream, addends):
+                    return stream
         return None
 
-    def _goes_around(self, branch: int, stream: int) -> bool:
-        """Tell whether a branch was computed from a stream, or from what it was some adds ago."""
+    def _history(self, stream: int) -> Iterator[int]:
+        """Yield what a value is, and what it was before each residual add."""
         value: int | None = self._graph.through(stream)
         while value is not None:
-            inside = self._graph.ancestors[branch] >> value & 1
-            if inside and self._graph.is_new(branch, value):
-                return True
+            yield value
             value = self._before.get(value)
-        return False
+
+    def _is_gone_around(self, past: int, stream: int, addends: tuple[int, ...]) -> bool:
+        """Tell whether an addend other than the stream was computed from what that once was."""
+        return any(
+            self._graph.ancestors[each] >> past & 1 and self._graph.is_new(each, past)
+            for each in addends
+            if each != stream
+        )
 
     def _write(self, output: int, stream: int, others: list[int]) -> None:
         past = self._graph.through(stream)
@@ -177,15 +189,15 @@ class Sums:
             elif sources:
                 apart.append(tuple(sources))
         apart.extend([tuple(mixed)] if mixed else [])
+        chosen = [max(each, key=self._fan_in) for each in apart]
+        total = sum(map(self._fan_in, chosen))
         for at, sources in enumerate(apart):
-            others = [max(each, key=self._fan_in) for each in (*apart[:at], *apart[at + 1 :])]
+            others = (*chosen[:at], *chosen[at + 1 :])
             for own in sources:
-                together = tuple(dict.fromkeys((own, *others)))
-                if self._total(together) > self._total(self.shared.get(own, (own,))):
-                    self.shared[own] = together
+                fan_in = total - self._fan_in(chosen[at]) + self._fan_in(own)
+                if fan_in > self._fans.get(own, self._fan_in(own)):
+                    self._fans[own] = fan_in
+                    self.shared[own] = tuple(dict.fromkeys((own, *others)))
 
     def _fan_in(self, at: int) -> float:
         return max(each.fan_in for each in self._graph.flow.ops[at].weights)
-
-    def _total(self, ops: tuple[int, ...]) -> float:
-        return sum(map(self._fan_in, ops))
