@@ -142,8 +142,8 @@ class Elementwise(Ledger):
         signal = {root.op for root in roots if root.kind not in HELD}
         if len(signal) == 1:
             return next(iter(signal))
-        shared = [each for each in signal if each in self.structure.shared]
-        return shared[0] if shared and op.output not in self.structure.streams else None
+        shared = [each for each in signal if each is not None and each in self.structure.shared]
+        return min(shared) if shared and op.output not in self.structure.streams else None
 
     def _multiplied(self, live: list[Expression]) -> Expression:
         moments = [self._moments(each) for each in live]

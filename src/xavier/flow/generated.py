@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from xavier._types.flow import OpKind, Origin
 from xavier.flow.feeds import constant_factor
-from xavier.flow.structure import Graph
+from xavier.flow.graph import Graph
 
 
 @dataclass(frozen=True)

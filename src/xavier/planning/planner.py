@@ -22,9 +22,10 @@ from xavier._types.laws import Law
 from xavier._types.plan import Role
 from xavier.flow.feeds import Feed, constant_factor
 from xavier.flow.generated import Generated, generators
+from xavier.flow.graph import Graph
 from xavier.flow.ledger import Passed, Settled
 from xavier.flow.moments import Propagation
-from xavier.flow.structure import Graph, Structure, structure
+from xavier.flow.structure import Structure, structure
 from xavier.planning.constraints import constrained
 from xavier.planning.recipes import Recipe
 from xavier.planning.setting import Choice, Setting
@@ -83,7 +84,7 @@ class Planner:
             for at, op in enumerate(flow.ops)
             if op.weights and all(use.parameter in silent for use in op.weights)
         )
-        self.sites = sites(flow, self.structure, quiet)
+        self.sites = sites(flow, self.structure.without(quiet))
         self._at: dict[int, list[Site]] = defaultdict(list)
         for site in self.sites:
             for use in site.uses:
@@ -322,9 +323,7 @@ class Planner:
         q = own * use.weights.fan_in
         if site.role is Role.EMBEDDING:
             q = own
-        for at in self.structure.shared.get(use.op, ()):
-            if at != use.op and use.op not in self.structure.writes:
-                q += self._seconds.get(at, 0.0)
+        q += sum(self._seconds.get(at, 0.0) for at in self._together(use.op) - {use.op})
         return Decision(
             site=site,
             feed=feed,
@@ -339,8 +338,12 @@ class Planner:
 
     def _follower_law(self, site: Site) -> Law | None:
         """Return the law by the function that follows, at unit variance, if there is one."""
-        op = site.uses[-1].op
-        feeds = (feed for feed in self._feeds.values() if feed.ops == (op,) and not feed.pooled)
+        together = self._together(site.uses[-1].op)
+        feeds = (
+            feed
+            for feed in self._feeds.values()
+            if len(feed.ops) == 1 and feed.ops[0] in together and not feed.pooled
+        )
         feed = next((each for each in feeds if each.function is not None), None)
         if feed is None or feed.function is None or constrained(site) is not None:
             return None
@@ -361,13 +364,15 @@ class Planner:
             f"it is used {len(site.uses)} times on signals of different size; the largest decides",
         )
 
+    def _together(self, at: int) -> set[int]:
+        """Return the contractions whose sum an op's output counts as, itself included."""
+        return {at} if at in self.structure.writes else {at, *self.structure.shared.get(at, ())}
+
     def _followed_by(self, at: int) -> str:
-        names = {
-            feed.name
-            for feed in self._feeds.values()
-            if at in feed.ops and feed.function is not None
-        }
-        if any(at in feed.ops and feed.name == "gated product" for feed in self._feeds.values()):
+        together = self._together(at)
+        following = [feed for feed in self._feeds.values() if together.intersection(feed.ops)]
+        names = {feed.name for feed in following if feed.function is not None}
+        if any(feed.name == "gated product" for feed in following):
             names.add("gated product")
         if names:
             return " / ".join(sorted(names))
