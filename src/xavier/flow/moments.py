@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from xavier._errors import ActivationError
-from xavier._types.flow import Flow, Op, OpKind, Origin, Value
+from xavier._types.flow import MASK, NOISE, Flow, Op, OpKind, Origin, Value
 from xavier.flow.expressions import (
     Expression,
     Part,
@@ -26,8 +26,9 @@ from xavier.flow.feeds import POINTS, Feed, feed_of
 from xavier.flow.structure import Structure
 
 _MAX_DEPTH = 60
+_MOST_MASKS = 4  # in one expression
 _EPSILON = 5e-3
-_HELD = ("parameter", "constant")  # kinds of roots that are no part of the signal
+_HELD = ("parameter", "constant", "noise")  # kinds of roots that are no part of the signal
 _SIGNAL = (Origin.INPUT, Origin.COMPUTED)
 _LEAST_DECAY = 1e-9  # of a recurrence's second moment at each step
 
@@ -129,12 +130,14 @@ class Propagation:
         if value.origin is Origin.INPUT:
             return self._root("input", 0.0, 1.0)
         mean, second = value.mean, value.second
-        kind = "constant"
+        kind = NOISE if value.name == NOISE else "constant"
         if value.origin is Origin.PARAMETER:
             mean, second = self._planned.get(value.name, (mean, second))
             kind = "parameter"
         if mean != mean or second - mean * mean <= 1e-12 * max(second, 1e-30):  # noqa: PLR0124
             return constant(mean)
+        if value.origin is Origin.CONSTANT and value.name == MASK:
+            return of_root(Root(mean, second, MASK))
         return self._root(kind, mean, second)
 
     def _step(self, at: int, op: Op) -> Expression:
@@ -218,11 +221,12 @@ class Propagation:
             return self._root("opaque", 0.0, 1.0)
         arguments = self._spread(op, self._tamed(op, arguments))
         roots = tuple(dict.fromkeys(root for each in arguments for root in each.roots))
-        if not roots and not any(each.averages for each in arguments):
+        held = roots or any(each.averages or each.masks for each in arguments)
+        if not held:
             with np.errstate(all="ignore"):
                 out = op.function(*(np.float64(each.constant or 0.0) for each in arguments))
             return constant(float(np.ravel(out)[0]))
-        live = [each for each in arguments if each.roots]
+        live = [each for each in arguments if each.roots or each.masks]
         disjoint = len(live) > 1 and sum(len(each.roots) for each in live) == len(roots)
         if op.kind is OpKind.ADD and disjoint:
             return self._sum(op, arguments)
@@ -236,8 +240,10 @@ class Propagation:
         if len(live) == 1 and _is_identity(op.function, arguments):
             return live[0]
         depth = 1 + max((each.depth for each in arguments), default=0)
-        if len(roots) > 2 or depth > _MAX_DEPTH:  # noqa: PLR2004
+        masks = {mask for each in arguments for mask in each.masks}
+        if len(roots) > 2 or len(masks) > _MOST_MASKS or depth > _MAX_DEPTH:  # noqa: PLR2004
             arguments = [self._collapsed(each, "sum") if each.roots else each for each in arguments]
+            live = [each for each in arguments if each.roots]
             if len(live) > 2:  # noqa: PLR2004
                 return self._mixed(live)
             depth = 1
@@ -364,12 +370,32 @@ class Propagation:
         if not arguments:
             return constant(0.0)
         sizes = [float(np.prod(self.flow.values[each].shape)) for each in op.inputs]
+        sizes = op.attributes.get("shares", sizes)
         total = sum(sizes) or 1.0
+        if "shares" in op.attributes and any(each.constant is not None for each in arguments):
+            masked = self._laid_over(op, arguments, [size / total for size in sizes])
+            if masked is not None:
+                return masked
         moments = [self._moments(each) for each in arguments]
         pairs = list(zip(sizes, moments, strict=True))
         mean = sum(size * each[0] for size, each in pairs) / total
         second = sum(size * each[1] for size, each in pairs) / total
         return self._root("joined", mean, second, parts=[(each, 1.0) for each in arguments])
+
+    def _laid_over(
+        self, op: Op, arguments: list[Expression], shares: list[float]
+    ) -> Expression | None:
+        """Return a signal of which a part lies in a constant, as a mask's choice between them."""
+        live = [at for at, each in enumerate(arguments) if each.constant is None]
+        if len(live) != 1 or len(arguments) != 2 or not arguments[live[0]].roots:  # noqa: PLR2004
+            return None
+        at = live[0]
+        signal = self._copied(arguments[at], op.output, self._ratio(op.inputs[at], op.output))
+        mask = of_root(Root(shares[at], shares[at], MASK))
+        choose = lambda m, x, y: np.where(m != 0, x, y)  # noqa: E731
+        return Expression(
+            function=choose, arguments=(mask, signal, arguments[1 - at]), depth=signal.depth + 1
+        )
 
     def _copied(self, expression: Expression, tag: int, share: float) -> Expression:
         """Return the same function of fresh roots: other elements of the same tensors.

@@ -31,6 +31,7 @@ from xavier.frameworks.torch._meta_run import (
 )
 from xavier.frameworks.torch._module_facts import fed_by_order, is_layer_weight, module_facts
 from xavier.frameworks.torch._parametrizations import effective_weights
+from xavier.frameworks.torch._randomness import seed_generators
 from xavier.frameworks.torch._recorder import Recorder
 from xavier.frameworks.torch._untraceable import failed, initialized_copy, notes, require_traceable
 from xavier.frameworks.torch.names import Slot, buffers, canonical, slots, structure_digest
@@ -146,14 +147,16 @@ def _run(model: nn.Module, example: Any, found: tuple[Slot, ...], recorder: Reco
     with ExitStack() as stack:
         stack.enter_context(torch.no_grad())
         stack.enter_context(following_modules(paths, graph.paths, parametrization))
-        stack.enter_context(RealReads(recorder.real))
+        stack.enter_context(RealReads(recorder.real, recorder.handed_over))
         stack.enter_context(recorder)
+        seed_generators()
         try:
             out = model(*args, **kwargs)
         except XavierError:
             raise
         except Exception as error:
-            raise failed(error, graph.paths[-1], example) from error
+            told = recorder.left or failed(error, graph.paths[-1], example)
+            raise told from error
     return [value for each in tensors_in(out) if (value := graph.value_of(each)) is not None]
 
 
