@@ -12,7 +12,8 @@ import torch
 from torch.utils._pytree import tree_flatten, tree_map_only
 
 from xavier._errors import ActivationError, said
-from xavier.frameworks.torch._op_kinds import base_name
+from xavier._types.flow import OpKind
+from xavier.frameworks.torch._op_kinds import base_name, kind_of
 from xavier.frameworks.torch._shadows import storage_of
 
 Key = tuple[int, int, tuple[int, ...], tuple[int, ...]]
@@ -86,7 +87,9 @@ class Call:
         Truth values stay what they are; whole numbers do where the operator is for them alone.
         """
         func, in_place = self.func, self.func._schema.is_mutable
-        dtypes = [each.dtype for each in self.tensors]
+        # Sums and products take means as well, which truth values have and are not.
+        linear = kind_of(func) in (OpKind.ADD, OpKind.MULTIPLY)
+        dtypes = [torch.float64 if linear else each.dtype for each in self.tensors]
         # The tensors themselves are not kept: only their places in the arguments.
         hollow = torch.empty(0, device="cpu")
         args, kwargs = tree_map_only(torch.Tensor, lambda _: hollow, (self.args, self.placeless))
@@ -100,11 +103,11 @@ class Call:
 
         def call(*arrays: np.ndarray) -> np.ndarray:
             shape = np.broadcast_shapes(*(np.shape(each) for each in arrays))
-            wide = [
-                _as_tensor(np.array(np.broadcast_to(each, shape)), dtype)
-                for each, dtype in zip(arrays, dtypes, strict=True)
-            ]
             try:
+                wide = [
+                    _as_tensor(np.array(np.broadcast_to(each, shape)), dtype)
+                    for each, dtype in zip(arrays, dtypes, strict=True)
+                ]
                 try:
                     return run(wide)
                 except (NotImplementedError, RuntimeError):
@@ -122,7 +125,7 @@ class Call:
 
 def _as_tensor(array: np.ndarray, dtype: torch.dtype) -> torch.Tensor:
     if dtype == torch.bool:
-        return torch.from_numpy(array != 0)
+        return torch.from_numpy(np.asarray(array != 0))
     return torch.from_numpy(array.astype(np.float64, copy=False))
 
 

@@ -30,6 +30,7 @@ from xavier.frameworks.torch._meta_run import (
     swap_in,
 )
 from xavier.frameworks.torch._module_facts import fed_by_order, is_layer_weight, module_facts
+from xavier.frameworks.torch._own_backwards import noting_own_backwards
 from xavier.frameworks.torch._parametrizations import effective_weights
 from xavier.frameworks.torch._randomness import seed_generators
 from xavier.frameworks.torch._recorder import Recorder
@@ -149,6 +150,7 @@ def _run(model: nn.Module, example: Any, found: tuple[Slot, ...], recorder: Reco
         stack.enter_context(following_modules(paths, graph.paths, parametrization))
         stack.enter_context(RealReads(recorder.real, recorder.handed_over))
         stack.enter_context(recorder)
+        stack.enter_context(noting_own_backwards(graph.note, lambda: graph.paths[-1]))
         seed_generators()
         try:
             out = model(*args, **kwargs)
@@ -204,6 +206,11 @@ def _norm_axis(slot: Slot) -> int:
     return next((each.dim for each in found if each.attribute == slot.attribute), 0)
 
 
+def _largest(dtype: torch.dtype) -> float:
+    """Return the largest number of a dtype that is drawn; infinity of one that is not."""
+    return torch.finfo(dtype).max if dtype.is_floating_point or dtype.is_complex else math.inf
+
+
 def _parameter(slot: Slot, arrival: Arrival, *, touched: bool, **extra: str) -> Parameter:
     return Parameter(
         name=slot.name,
@@ -221,6 +228,7 @@ def _parameter(slot: Slot, arrival: Arrival, *, touched: bool, **extra: str) -> 
             "deliberate": arrival.deliberate,
             "second": arrival.second,
             "norm_axis": _norm_axis(slot),
+            "largest": _largest(slot.dtype),
             **extra,
         },
     )
