@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import torch
@@ -27,7 +27,7 @@ def key_of(tensor: torch.Tensor) -> Key:
     return (storage_of(tensor), offset, tuple(tensor.shape), tensor.stride())
 
 
-def is_tensor(thing: object) -> bool:
+def is_tensor(thing: object) -> TypeGuard[torch.Tensor]:
     """Tell whether something is a tensor."""
     return isinstance(thing, torch.Tensor)
 
