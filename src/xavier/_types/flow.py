@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from xavier._types.plan import Region
+
+# The names of constants that are random, or as good as that.
+NOISE: Final = "noise"  # standard normal
+MASK: Final = "mask"  # zeros and ones, of which it has a share
 
 
 class OpKind(StrEnum):
@@ -74,7 +78,7 @@ class Value:
         producer: Index of the op that made it; None for sources.
         mean: Mean of a constant or parameter; 0 for inputs, which count as standardized.
         second: Second moment of the same; 1 for inputs.
-        name: The parameter's name, or the input's.
+        name: The parameter's name, or the input's; of constants, `NOISE`, `MASK` or none.
     """
 
     shape: tuple[int, ...]

@@ -13,6 +13,7 @@ from xavier.flow.feeds import POINTS
 from xavier.flow.ledger import HELD, Ledger, is_probability
 
 _MAX_DEPTH = 60
+_MOST_MASKS = 4  # in one expression
 _EPSILON = 5e-3
 _SIGNAL = (Origin.INPUT, Origin.COMPUTED)
 _LEAST_DECAY = 1e-9  # of a recurrence's second moment at each step
@@ -30,11 +31,12 @@ class Elementwise(Ledger):
             return self._root("opaque", 0.0, 1.0)
         arguments = self._spread(op, self._tamed(op, arguments))
         roots = tuple(dict.fromkeys(root for each in arguments for root in each.roots))
-        if not roots and not any(each.averages for each in arguments):
+        held = roots or any(each.averages or each.masks for each in arguments)
+        if not held:
             with np.errstate(all="ignore"):
                 out = op.function(*(np.float64(each.constant or 0.0) for each in arguments))
             return constant(float(np.ravel(out)[0]))
-        live = [each for each in arguments if each.roots]
+        live = [each for each in arguments if each.roots or each.masks]
         disjoint = len(live) > 1 and sum(len(each.roots) for each in live) == len(roots)
         if op.kind is OpKind.ADD and disjoint:
             return self._sum(op, arguments)
@@ -48,8 +50,10 @@ class Elementwise(Ledger):
         if len(live) == 1 and _is_identity(op.function, arguments):
             return live[0]
         depth = 1 + max((each.depth for each in arguments), default=0)
-        if len(roots) > 2 or depth > _MAX_DEPTH:  # noqa: PLR2004
+        masks = {mask for each in arguments for mask in each.masks}
+        if len(roots) > 2 or len(masks) > _MOST_MASKS or depth > _MAX_DEPTH:  # noqa: PLR2004
             arguments = [self._collapsed(each, "sum") if each.roots else each for each in arguments]
+            live = [each for each in arguments if each.roots]
             if len(live) > 2:  # noqa: PLR2004
                 return self._mixed(live)
             depth = 1

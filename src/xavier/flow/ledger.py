@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from xavier._errors import ActivationError
-from xavier._types.flow import Flow, Origin, Value
+from xavier._types.flow import MASK, NOISE, Flow, Origin, Value
 from xavier.flow.expressions import Expression, Part, Root, constant, of_root, without_averages
 from xavier.flow.feeds import Feed
 from xavier.flow.loops import State
@@ -19,7 +19,7 @@ from xavier.flow.structure import Structure
 
 Settled = tuple[object, dict[int, State]]  # from what, and the state at rest
 
-HELD = ("parameter", "constant")  # kinds of roots that are no part of the signal
+HELD = ("parameter", "constant", "noise")  # kinds of roots that are no part of the signal
 
 
 @dataclass(frozen=True)
@@ -117,12 +117,14 @@ class Ledger:
         if value.origin is Origin.INPUT:
             return self._root("input", 0.0, 1.0)
         mean, second = value.mean, value.second
-        kind = "constant"
+        kind = NOISE if value.name == NOISE else "constant"
         if value.origin is Origin.PARAMETER:
             mean, second = self._planned.get(value.name, (mean, second))
             kind = "parameter"
         if mean != mean or second - mean * mean <= 1e-12 * max(second, 1e-30):  # noqa: PLR0124
             return constant(mean)
+        if value.origin is Origin.CONSTANT and value.name == MASK:
+            return of_root(Root(mean, second, MASK))
         return self._root(kind, mean, second)
 
     def _lag(self, expressions: Iterable[Expression]) -> float:

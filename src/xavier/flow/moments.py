@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from xavier._types.flow import Op, OpKind
+from xavier._types.flow import MASK, Op, OpKind
 from xavier.flow.elementwise import Elementwise
 from xavier.flow.expressions import Expression, Part, Root, constant, of_root, without_averages
 from xavier.flow.feeds import Feed, feed_of
@@ -230,7 +230,12 @@ class Propagation(Elementwise):
         if not arguments:
             return constant(0.0)
         sizes = [float(np.prod(self.flow.values[each].shape)) for each in op.inputs]
+        sizes = op.attributes.get("shares", sizes)
         total = sum(sizes) or 1.0
+        if "shares" in op.attributes and any(each.constant is not None for each in arguments):
+            masked = self._laid_over(op, arguments, [size / total for size in sizes])
+            if masked is not None:
+                return masked
         moments = [self._moments(each) for each in arguments]
         pairs = list(zip(sizes, moments, strict=True))
         mean = sum(size * each[0] for size, each in pairs) / total
@@ -238,6 +243,21 @@ class Propagation(Elementwise):
         lag = self._lag(arguments)
         parts = [(each, 1.0) for each in arguments]
         return self._root("joined", mean, second, lag=lag, parts=parts)
+
+    def _laid_over(
+        self, op: Op, arguments: list[Expression], shares: list[float]
+    ) -> Expression | None:
+        """Return a signal of which a part lies in a constant, as a mask's choice between them."""
+        live = [at for at, each in enumerate(arguments) if each.constant is None]
+        if len(live) != 1 or len(arguments) != 2 or not arguments[live[0]].roots:  # noqa: PLR2004
+            return None
+        at = live[0]
+        signal = self._copied(arguments[at], op.output, self._ratio(op.inputs[at], op.output))
+        mask = of_root(Root(shares[at], shares[at], MASK))
+        choose = lambda m, x, y: np.where(m != 0, x, y)  # noqa: E731
+        return Expression(
+            function=choose, arguments=(mask, signal, arguments[1 - at]), depth=signal.depth + 1
+        )
 
     def _averaged(self, op: Op, argument: Expression) -> Expression:
         if not argument.all_roots or is_probability(argument):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from xavier import fans
+from xavier import fans, laws
 from xavier._types.flow import Flow, Parameter, WeightUse
 from xavier._types.laws import Constant
 from xavier._types.plan import Assignment, Kept, Plan, Region, Role
@@ -24,6 +25,7 @@ from xavier.theory.activations import resolve
 from xavier.theory.quadrature import powers
 
 _CONTRACTIONS = ("dense", "conv", "conv_transpose", "embedding", "recurrent", "attention")
+_SIGMAS = 10.0  # no draw lies farther out
 
 
 def draft(
@@ -61,6 +63,7 @@ def draft(
     kept: list[Kept] = []
     for parameter in flow.parameters:
         mine, left = drafter.parameter(parameter)
+        drafter.note_range(parameter, mine)
         assignments.extend(mine)
         kept.extend(left)
     kept.extend(
@@ -196,6 +199,19 @@ class _Drafter:
             row = _assignment(decision)
             rows.append(replace(row, reason=f"{told}: {row.reason}"))
         return rows
+
+    def note_range(self, parameter: Parameter, rows: Sequence[Assignment]) -> None:
+        """Note a law that the parameter's dtype has no room for, before anyone tries to draw it."""
+        largest = float(parameter.facts.get("greatest_finite", math.inf))
+        for row in rows:
+            std = laws.std(row.law, row.shape) if row.law is not None else 0.0
+            if std * _SIGMAS > largest:
+                self.notes.append(
+                    f"`{row.name}`: {row.law!r} reaches beyond its dtype, whose largest number is"
+                    f" {largest:.3g}, so it cannot be drawn: the signal is lost before it;"
+                    " overrides= may give it another law, or a norm the signal its size"
+                )
+                return
 
     def _drawn(self, parameter: Parameter, rows: list[Assignment]) -> list[Assignment]:
         rows = _with_rest(parameter, rows)

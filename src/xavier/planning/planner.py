@@ -298,12 +298,23 @@ class Planner:
         return sum(found) / len(found) if found else 1.0
 
     def _has_critical_point(self, at: int) -> bool:
-        """Tell whether chi_1 = 1 is reached without a negative bias variance."""
+        """Tell whether chi_1 = 1 is reached without a negative bias variance, and is held.
+
+        Where the length shrinks on the critical line, it does towards zero: the function must let
+        gradients pass there, which a shrinkage does not.
+        """
         feed = self._feeds[at]
         if feed.function is None:
             return True
         found = powers(feed.function, variance=1.0)
-        return math.isfinite(found.backward) and found.forward <= found.backward * (1 + 1e-9)
+        if not math.isfinite(found.backward) or found.forward > found.backward * (1 + 1e-9):
+            return False
+        if found.forward > found.backward * (1 - 1e-9):
+            return True
+        try:
+            return powers(feed.function, variance=0.0).backward > 0
+        except ActivationError:
+            return True
 
     # Decisions
 

@@ -125,8 +125,8 @@ class Auto:
                 f"{told}: its exact forward gain; the gradient's power E[f'^2] is infinite",
             )
         if setting.hopeless:
-            told += "; the stack is too deep for it, and no variance has chi_1 = 1 without"
-            told += " a negative bias variance"
+            told += "; the stack is too deep for it, and no variance holds chi_1 = 1 with biases"
+            told += " of zero"
         if base in _HOMOGENEOUS:
             slope = _slope(feed.name)
             return Choice(rules.He(slope=slope), f"{told}: the ReLU family keeps both ways")

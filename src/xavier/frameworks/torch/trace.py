@@ -30,7 +30,9 @@ from xavier.frameworks.torch._meta_run import (
     swap_in,
 )
 from xavier.frameworks.torch._module_facts import fed_by_order, is_layer_weight, module_facts
+from xavier.frameworks.torch._own_backwards import noting_own_backwards
 from xavier.frameworks.torch._parametrizations import effective_weights
+from xavier.frameworks.torch._randomness import seed_generators
 from xavier.frameworks.torch._recorder import Recorder
 from xavier.frameworks.torch._untraceable import failed, initialized_copy, notes, require_traceable
 from xavier.frameworks.torch.names import Slot, buffers, canonical, slots, structure_digest
@@ -151,14 +153,17 @@ def _run(model: nn.Module, example: Any, found: tuple[Slot, ...], recorder: Reco
     with ExitStack() as stack:
         stack.enter_context(torch.no_grad())
         stack.enter_context(following_modules(paths, graph.paths, parametrization))
-        stack.enter_context(RealReads(recorder.real))
+        stack.enter_context(RealReads(recorder.real, recorder.handed_over))
         stack.enter_context(recorder)
+        stack.enter_context(noting_own_backwards(graph.note, lambda: graph.paths[-1]))
+        seed_generators()
         try:
             out = model(*args, **kwargs)
         except XavierError:
             raise
         except Exception as error:
-            raise failed(error, graph.paths[-1], example) from error
+            told = recorder.left or failed(error, graph.paths[-1], example)
+            raise told from error
     return [value for each in tensors_in(out) if (value := graph.value_of(each)) is not None]
 
 
@@ -206,6 +211,11 @@ def _norm_axis(slot: Slot) -> int:
     return next((each.dim for each in found if each.attribute == slot.attribute), 0)
 
 
+def _greatest_finite(dtype: torch.dtype) -> float:
+    """Return the largest number of a dtype that is drawn; infinity of one that is not."""
+    return torch.finfo(dtype).max if dtype.is_floating_point or dtype.is_complex else math.inf
+
+
 def _parameter(slot: Slot, arrival: Arrival, *, touched: bool, **extra: str) -> Parameter:
     return Parameter(
         name=slot.name,
@@ -225,6 +235,7 @@ def _parameter(slot: Slot, arrival: Arrival, *, touched: bool, **extra: str) -> 
             "largest": arrival.largest,
             "runs": arrival.runs,
             "norm_axis": _norm_axis(slot),
+            "greatest_finite": _greatest_finite(slot.dtype),
             **extra,
         },
     )
