@@ -8,7 +8,7 @@ import os
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from jinja2 import DictLoader, Environment, StrictUndefined, Template
 from markupsafe import Markup
@@ -115,7 +115,7 @@ def _template() -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.tests["python"] = is_python
+    made.tests["python"] = cast("Any", is_python)
     return made.get_template(_TEMPLATES[0])
 
 
