@@ -45,6 +45,12 @@ def place(op: OpSignal) -> str:
     return text.printable(op.path or (op.weights[0] if op.weights else op.op))
 
 
+def breaks_at(check: Check) -> int | None:
+    """Return which op, counted from 0, is the first at the place of the verdict; None if none."""
+    where = text.printable(check.where)
+    return next((at for at, op in enumerate(check.signal.ops) if place(op) == where), None)
+
+
 def quantity(value: float | None) -> str:
     """Return a measured number in three digits; `nan` and `inf` as such, `-` if there is none."""
     if value is None:
@@ -121,13 +127,12 @@ def opposed(check: Check, *, strict: bool) -> str:
 
 def _around(check: Check) -> list[str]:
     """Return the signal at the ops around the place of a verdict, which is marked."""
-    ops = check.signal.ops
-    at = next((each for each, op in enumerate(ops) if place(op) == check.where), None)
+    ops, at = check.signal.ops, breaks_at(check)
     if at is None:
         return []
     rows = [("", "op", "forward RMS", "gradient RMS")]
     for op in ops[max(0, at - _NEAR) : at + _NEAR + 1]:
-        mark = ">" if place(op) == check.where else ""
+        mark = ">" if place(op) == text.printable(check.where) else ""
         rows.append((mark, place(op), quantity(op.rms), quantity(op.gradient_rms)))
     wide = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [

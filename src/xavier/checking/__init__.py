@@ -73,7 +73,7 @@ def check(  # noqa: PLR0913 - the public contract
     follows = plan is not None and plan.recipe == "auto" and _follows_plan(findings)
     told = tuple(each for each in findings if each.code not in silenced)
     outcome = _outcome(faults, told, signal, drawn_by_auto=follows)
-    return replace(outcome, model_digest=_framework(model, "names").structure_digest(model))
+    return replace(outcome, model_digest="" if plan is None else plan.model_digest)
 
 
 def _framework(model: Any, file: str) -> Any:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from xavier.cli._options import format_option, model_options, recipe_option
+from xavier.cli._options import force_option, format_option, model_options, recipe_option
 
 if TYPE_CHECKING:
     from xavier._types.signal import Check
@@ -43,7 +43,13 @@ if TYPE_CHECKING:
     help="List the codes of all findings and what they mean.",
 )
 @click.option("--strict", is_flag=True, help="Exit with 1 on a warning too.")
-@format_option("terminal", "json", "github")
+@click.option(
+    "--out",
+    metavar="FILE.html",
+    help="Write an HTML report here too; with --format html, here instead.",
+)
+@force_option
+@format_option("terminal", "json", "github", "html")
 def command(recipe: str | None, form: str, **given: Any) -> int:
     """Check whether TARGET can start to train: its weights, and the signal both ways.
 
@@ -51,7 +57,21 @@ def command(recipe: str | None, form: str, **given: Any) -> int:
     the model or this tool failed. With --recipe or --plan, a weight that does not follow it is a
     warning.
     """
-    found = _checked(recipe, given)
+    from xavier.cli import _files
+
+    out, force = given["out"], given["force"]
+    with _files.appearing(out, option="--out", force=force, suffix=".html") as file:
+        found = _checked(recipe, given)
+        if file is not None:
+            from xavier.report import html
+
+            _files.write_text(file, html(found), option="--out")
+    if out is None or form != "html":
+        _print(found, form)
+    return found.exit_code(strict=given["strict"])
+
+
+def _print(found: Check, form: str) -> None:
     if form == "json":
         click.echo(found.to_json(), nl=False)
     elif form == "github":
@@ -59,12 +79,15 @@ def command(recipe: str | None, form: str, **given: Any) -> int:
 
         for line in _github.lines(found):
             click.echo(line)
+    elif form == "html":
+        from xavier.report import html
+
+        click.echo(html(found).encode(), nl=False)  # UTF-8, as it says, whatever a terminal's is
     else:
         from xavier.cli._terminal import console
         from xavier.report import render_check
 
         render_check(found, console())
-    return found.exit_code(strict=given["strict"])
 
 
 def _list_findings(context: click.Context) -> None:
