@@ -12,16 +12,19 @@ MANIFESTS := pyproject.toml constraints.txt $(KERNEL)
 WITH_KERNEL := --config-settings=cmake.define.XAVIER_KERNEL=ON
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format types contracts docs bench bare sanitize all clean
+.PHONY: help demo test browser lint format types contracts docs bench bare sanitize all clean
 
 help:  ## List what can be made.
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
 
-demo: $(VENV)/.for-demo  ## Plan, draw and check real models on real data, and print the report.
+demo: $(VENV)/.for-demo  ## Plan, draw and check real models on real data, and write demo-report.html.
 	@$(BIN)/python examples/demo.py
 
-test: $(VENV)/.for-test  ## Run every test, the doctests and the README's examples.
+test: $(VENV)/.for-test browser  ## Run every test, the doctests and the README's examples.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal tests src --doctest-modules
+
+browser:  ## Install Debian's chromium for the tests of pages, where that may be done.
+	@tools/install_browser.sh
 
 lint: $(VENV)/.for-dev  ## Check style and formatting.
 	$(BIN)/ruff check .

@@ -27,6 +27,7 @@ from torch import nn
 
 import xavier
 from benchmarks.machine import machine
+from benchmarks.memory import forget_peak, peak, resident
 
 _Sizes = dict[str, Any]
 # For each model its class, its configuration, its sizes, and those to try the benchmark with.
@@ -136,12 +137,12 @@ def _is_at(function: tuple[str, int, str], place: tuple[str, str]) -> bool:
 def _checkpoint(options: argparse.Namespace) -> dict[str, Any]:
     """Plan a Llama from meta, and write all of it."""
     _prepared(options)
-    before, begin = _memory("VmRSS"), time.perf_counter()
+    before, begin = resident(), time.perf_counter()
     with torch.device("meta"):
         model = _built(*(LLAMA_SMALL if options.small else LLAMA))
     built = time.perf_counter()
     plan = xavier.plan(model, _tokens())
-    planned, at_plan = time.perf_counter(), _memory("VmHWM")
+    planned, at_plan = time.perf_counter(), peak()
     xavier.write_checkpoint(
         model,
         options.folder,
@@ -157,8 +158,8 @@ def _checkpoint(options: argparse.Namespace) -> dict[str, Any]:
         "seconds": {"build": built - begin, "plan": planned - built, "write": written - planned},
         "files": {each.name: each.stat().st_size for each in files},
         "peak at the plan": at_plan,
-        "peak beyond the imports": _memory("VmHWM") - before,
-        "peak": _memory("VmHWM"),
+        "peak beyond the imports": peak() - before,
+        "peak": peak(),
     }
 
 
@@ -199,13 +200,13 @@ def _warm_memory(options: argparse.Namespace) -> None:
     later ones, and soon takes back what lies idle: without this, it is the host that is timed.
     """
     np.ones(1 << 20 if options.small else 7 << 30, np.uint8)
-    Path("/proc/self/clear_refs").write_text("5")
+    forget_peak()
 
 
 def _measured(make: Callable[[], nn.Module], options: argparse.Namespace) -> dict[str, Any]:
     _prepared(options)
     _warm_memory(options)
-    before, begin = _memory("VmRSS"), time.perf_counter()
+    before, begin = resident(), time.perf_counter()
     model = make()
     seconds = time.perf_counter() - begin
     assert all(not each.is_meta for each in model.parameters())
@@ -213,19 +214,12 @@ def _measured(make: Callable[[], nn.Module], options: argparse.Namespace) -> dic
     return {
         "seconds": seconds,
         "weights": sum(weights.values()),
-        "peak": _memory("VmHWM") - before,
+        "peak": peak() - before,
     }
 
 
 def _tokens() -> dict[str, Any]:
     return {"input_ids": torch.zeros(1, 8, dtype=torch.long), "use_cache": False}
-
-
-def _memory(field: str) -> int:
-    """Return a size of this process in bytes, from the system's account of it."""
-    status = Path("/proc/self/status").read_text()
-    line = next(line for line in status.splitlines() if line.startswith(f"{field}:"))
-    return int(line.split()[1]) * 1024
 
 
 if __name__ == "__main__":

@@ -21,12 +21,13 @@ from torch.nn.functional import cross_entropy
 
 import xavier
 from xavier import zoo
-from xavier.report import render_check, render_plan
+from xavier.report import render_check, render_plan, write_html
 
 SEED = 0
 BATCH = 128
 STEPS = 300
 WIDTH = 100
+REPORT = "demo-report.html"
 
 
 def main() -> int:
@@ -48,6 +49,7 @@ def main() -> int:
             zoo.deep_tanh_mlp(depth=20, width=100, in_features=64, out_features=10),
             pictures.flatten(1),
             labels,
+            page=REPORT,
         ),
         _show(
             console,
@@ -69,7 +71,13 @@ def digits() -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _show(
-    console: Console, title: str, model: nn.Module, inputs: torch.Tensor, labels: torch.Tensor
+    console: Console,
+    title: str,
+    model: nn.Module,
+    inputs: torch.Tensor,
+    labels: torch.Tensor,
+    *,
+    page: str = "",
 ) -> int:
     batch, target = inputs[:BATCH], labels[:BATCH]
     console.print()
@@ -81,6 +89,9 @@ def _show(
     _step(console, "1", "the start that PyTorch gave it", "xavier.check(model, batch)")
     before = xavier.check(model, batch, target=target, loss="cross_entropy")
     render_check(before, console)
+    if page:
+        write_html(before, page)
+        _say(console, f"The same as a page to open in a browser: {page}")
     learned_before = accuracy(deepcopy(model), inputs, labels)
 
     _step(console, "2", "the plan: a law for every weight", "xavier.init_(model, batch, seed=0)")

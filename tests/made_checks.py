@@ -38,6 +38,7 @@ ops = st.builds(
     dead=share,
     correlation=maybe,
     nonfinite=st.integers(0, 10**12),
+    silent=st.booleans(),
     jacobian_mean=maybe,
     jacobian_rms=maybe,
 )

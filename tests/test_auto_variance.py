@@ -186,7 +186,7 @@ def test_deep_stacks_keep_the_gradient_and_the_gain_at_q_1_does_not(activation):
 def test_stack_that_nothing_mends_says_so():
     model = deep(nn.Sigmoid, depth=50)
     plan = xavier.plan(model, batch(8, 128))
-    assert "no variance has chi_1 = 1" in plan["50.weight"][0].reason
+    assert "no variance holds chi_1 = 1" in plan["50.weight"][0].reason
 
 
 def test_first_loss_of_a_language_model_is_that_of_a_guess():

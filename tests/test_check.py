@@ -25,6 +25,7 @@ from xavier.checking.audit import _chi_square_p, audit, unregistered
 from xavier.checking.verdict import Fault, judge
 from xavier.frameworks.torch import _stored
 from xavier.frameworks.torch.measure import measure
+from xavier.planning import init_
 
 SIGMA_B = math.sqrt(0.05)  # of the biases in Schoenholz et al. 2017
 
@@ -635,3 +636,57 @@ def test_untraceable_model_is_still_measured(monkeypatch: pytest.MonkeyPatch) ->
             "no plan could be made, so no law was held against a weight: too strange",
         ),
     )
+
+
+class Merged(nn.Module):
+    """A dense layer with an adapter that is merged into its weight."""
+
+    def __init__(self, rank: int = 4) -> None:
+        super().__init__()
+        self.b = nn.Linear(16, 16)
+        self.down = nn.Parameter(torch.randn(rank, 16) / 4)
+        self.up = nn.Parameter(torch.zeros(16, rank))
+        self.head = nn.Linear(16, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        weight = self.b.weight + self.up @ self.down
+        return self.head(nn.functional.linear(x, weight, self.b.bias).relu())
+
+
+def test_an_adapter_of_zeros_that_is_merged_into_a_weight_is_healthy() -> None:
+    torch.manual_seed(0)
+    model = Merged()
+    init_(model, torch.randn(32, 16), seed=0)
+    assert not model.up.any()
+    assert check(model, torch.randn(32, 16)).verdict is Verdict.HEALTHY
+
+
+def test_a_merged_weight_that_is_zero_is_dead_although_its_parts_are_not() -> None:
+    torch.manual_seed(0)
+    model = Merged()
+    with torch.no_grad():
+        model.up.copy_(torch.eye(16)[:, :4])
+        model.b.weight.copy_(-model.up @ model.down)
+    found = check(model, torch.randn(32, 16))
+    assert found.verdict is Verdict.DEAD
+    assert found.evidence == "the weight of the only op before the last is zero"
+
+
+@pytest.mark.parametrize("cell", [nn.LSTM, nn.GRU, nn.LSTMCell])
+def test_a_recurrence_without_memory_at_the_start_is_not_dead(cell: type[nn.Module]) -> None:
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.cell = cell(16, 16)
+            self.head = nn.Linear(16, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.head(self.cell(x)[0])
+
+    torch.manual_seed(0)
+    model = Model()
+    for name, parameter in model.named_parameters():
+        if "weight_hh" in name:
+            nn.init.zeros_(parameter)
+    shape = (32, 16) if cell is nn.LSTMCell else (32, 5, 16)
+    assert Verdict.DEAD not in check(model, torch.randn(*shape)).verdicts

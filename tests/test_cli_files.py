@@ -289,6 +289,11 @@ def test_a_loss_without_a_target_is_misuse(folder):
         ("x.safetensors", b"\xff" * 40, "x.safetensors cannot be read"),
         ("x.safetensors", b"", "x.safetensors cannot be read"),
         ("x.npz", b"", "x.npz cannot be read"),
+        (
+            "x.npz",
+            b"\x80\x05garbage",
+            "x.npz cannot be read: it is no archive of numbers\nHint",
+        ),
         ("x.pt", b"", "x.pt cannot be read: EOFError"),
         ("x.pt", b"not a pickle", "x.pt is refused: it holds more than tensors, or is damaged"),
         ("x", b"1,2", "cannot read a file without a suffix"),
@@ -340,6 +345,18 @@ def test_weights_of_another_size_are_named(folder):
 def test_a_batch_that_is_not_there_is_misuse(folder):
     assert "cannot read" in refused("check", "models.py:net", "--batch", "")
     assert "there is no such file" in refused("check", "models.py:net", "--batch", "x.npz")
+    (folder / "y.safetensors").mkdir()
+    said = refused("check", "models.py:net", "--batch", "y.safetensors")
+    assert "y.safetensors is a folder, expected a file of arrays" in said
+
+
+def test_hints_are_what_one_types_on_the_command_line(folder):
+    said = refused("plan", "models.py:net", "--save-plan", "x.txt")
+    assert "Hint: --save-plan x.toml" in said
+    assert run("plan", "models.py:net", "--save-plan", "p.toml").exit_code == 0
+    given = ("--kwargs", '{"width": 8}', "--plan", "p.toml")
+    said = refused("init", "models.py:net", *given)
+    assert "Hint: plan this model: xavier plan models.py:net --save-plan plan.toml" in said
 
 
 class _Malicious:

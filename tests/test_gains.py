@@ -366,3 +366,17 @@ def test_the_page_mentions_every_public_name_of_the_theory():
     assert sorted(theory.__all__) == theory.__all__
     for name in theory.__all__:
         assert (getattr(theory, name).__doc__ or "").strip(), name
+
+
+def test_a_function_of_tensors_is_refused_with_what_to_write_instead():
+    torch = pytest.importorskip("torch")
+    with pytest.raises(ActivationError, match="relu takes tensors") as caught:
+        gain(torch.relu)
+    assert caught.value.hint == "lambda x: relu(torch.from_numpy(x)).numpy()"
+    assert gain(lambda x: torch.relu(torch.from_numpy(x)).numpy()) == pytest.approx(math.sqrt(2))
+
+
+def test_a_name_that_is_far_from_all_gets_no_guess():
+    with pytest.raises(UnknownNameError) as caught:
+        gain("nope")
+    assert caught.value.near == ()

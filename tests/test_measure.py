@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn.modules import module as module_globals
+from torch.utils.checkpoint import checkpoint
 
 from xavier._errors import ShapeError, TraceError, UnknownNameError
 from xavier._types.signal import Signal
@@ -458,3 +459,40 @@ def test_jacobian_of_a_dense_layer_is_exact() -> None:
 def test_jacobian_of_a_wide_layer_is_refused() -> None:
     with pytest.raises(ShapeError, match="width 3000 was given, expected at most 2048"):
         layer_singular_values(lambda x: x, torch.ones(3000))
+
+
+class Checkpointed(nn.Module):
+    """Layers that are computed twice to save memory, or once."""
+
+    def __init__(self, *, twice: bool) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(16, 16) for _ in range(3))
+        self.head = nn.Linear(16, 3)
+        self.twice = twice
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for layer in self.layers:
+            block = nn.Sequential(layer, nn.Tanh())
+            x = checkpoint(block, x, use_reentrant=False) if self.twice else block(x)
+        return self.head(x)
+
+
+def test_activation_checkpointing_changes_nothing_that_is_measured() -> None:
+    torch.manual_seed(0)
+    once, twice = Checkpointed(twice=False), Checkpointed(twice=True)
+    twice.load_state_dict(once.state_dict())
+    data = torch.randn(8, 16)
+    first, second = measure(once, data), measure(twice, data)
+    assert [replace(op, path="") for op in second.ops] == [replace(op, path="") for op in first.ops]
+    assert second.weights == first.weights
+
+
+def test_a_long_error_is_cut_behind_a_sentence() -> None:
+    class Raises(nn.Linear):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            raise RuntimeError("torch.utils.checkpoint: it did not go well. " + "And more. " * 99)
+
+    with pytest.raises(TraceError, match="it did not go well") as caught:
+        measure(Raises(4, 4), torch.ones(2, 4))
+    assert len(caught.value.message) < 400
+    assert caught.value.hint == "switch activation checkpointing off for this run"

@@ -124,6 +124,12 @@ def test_a_recurrence_that_does_not_forget_is_told():
     assert any("does not forget" in note for note in plan.notes)
 
 
+def test_a_cumulative_sum_is_told():
+    model = Between(lambda _, h: h.cumsum(0))
+    plan = xavier.plan(model, batch(4, WIDTH))
+    assert any("a cumulative sum grows with the sequence" in note for note in plan.notes)
+
+
 def test_a_quotient_by_a_sum_does_not_blow_up():
     class Averaged(nn.Module):
         def __init__(self):
@@ -146,6 +152,29 @@ def test_a_norm_written_out_makes_unit_variance_whatever_comes_in():
     rms = lambda _, h: 7 * h * torch.rsqrt((7 * h).pow(2).mean(-1, keepdim=True) + 1e-6)
     assert fed(rms).fed_by == "normalization"
     assert fed(rms).forward_power == pytest.approx(1)
+
+
+def test_a_product_of_two_kept_matrices_is_a_sum_over_what_lies_between():
+    class Factored(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.u, self.v = (
+                nn.Parameter(torch.randn(WIDTH, 8)),
+                nn.Parameter(torch.randn(8, WIDTH)),
+            )
+            self.last = nn.Linear(WIDTH, 3)
+
+        def forward(self, x):
+            return self.last(functional.linear(x, self.u @ self.v))
+
+    model = Factored()
+    with torch.no_grad():
+        model.u.normal_(generator=torch.Generator().manual_seed(0))
+        model.v.normal_(generator=torch.Generator().manual_seed(1))
+    row = xavier.plan(model, batch(4, WIDTH))["last.weight"][0]
+    # n products of 8 * WIDTH numbers each: 4 standard errors of the factors' own moments.
+    spread = math.sqrt(2 / (8 * WIDTH))
+    assert row.forward_power == pytest.approx(8 * WIDTH, rel=4 * math.sqrt(2) * spread)
 
 
 def test_a_layer_that_is_applied_to_a_parameter_has_its_fans():
@@ -327,3 +356,107 @@ def test_what_is_copied_over_no_longer_counts():
 
     row = fed(overwritten)
     assert row.fed_by == "tanh"
+
+
+def into_part(h):
+    out = torch.zeros_like(h)
+    out[:, ::2] = h[:, ::2].relu()
+    return out
+
+
+def over_part(h):
+    out = h.clone()
+    out[:, :16] = 0
+    return out
+
+
+def into_rows(h):
+    rows = torch.arange(0, WIDTH, 4)
+    return torch.zeros_like(h).index_copy(1, rows, h[:, ::4])
+
+
+def added_to_part(h):
+    out = torch.zeros_like(h)
+    out[:, :16] += h[:, :16]
+    return out
+
+
+def read_back(h):
+    out = torch.zeros_like(h)
+    out[:, ::2] = h[:, ::2].tanh()
+    return out[:, ::2].repeat(1, 2)
+
+
+def positions():
+    return torch.arange(WIDTH)
+
+
+MASKED = {
+    "half written": into_part,
+    "over part": over_part,
+    "rows": into_rows,
+    "added to part": added_to_part,
+    "zeroed part": lambda h: over_part(h) + 0 * h,
+    "read back": read_back,
+    "where": lambda h: torch.where(positions() < 16, h, 0),
+    "two signals": lambda h: torch.where(positions() < 16, h, h.relu()),
+    "fill": lambda h: h.masked_fill(positions() < 16, 0.5),
+    "fill in place": lambda h: h.tanh().masked_fill_(positions() < 16, 0.0),
+    "times truth": lambda h: h * (positions() < 16),
+    "times ones": lambda h: h * (positions() < 16).float(),
+    "and": lambda h: h * ((h > 0) & (positions() < 16)),
+    "or": lambda h: h * ((h > 1) | (positions() < 16)),
+    "not": lambda h: h * ~(h > 0.5),
+}
+
+
+@pytest.mark.parametrize("between", MASKED.values(), ids=MASKED)
+def test_masks_and_writes_into_parts_weigh_by_their_shares(between):
+    row = fed(lambda _, h: between(h))
+    h = batch(20_000, WIDTH, seed=1).requires_grad_()
+    out = between(h)
+    squares = out.detach().square().mean(1)  # rows are independent
+    spread = float(squares.std()) / math.sqrt(len(squares))
+    assert abs(row.forward_power - float(squares.mean())) < 5 * spread + 1e-6
+
+
+def test_a_mask_counts_backward_too():
+    row = fed(lambda _, h: torch.where(positions() < 16, h.relu(), 0))
+    assert row.fed_by == "masked relu"
+    assert row.backward_power == pytest.approx(16 / WIDTH / 2)
+
+
+def test_a_mask_that_removes_before_a_softmax_is_no_signal():
+    row = fed(lambda _, h: h.masked_fill(positions() < 16, -1e9))
+    assert row.forward_power == pytest.approx(1.0)
+
+
+def test_a_weight_under_a_mask_of_truth_values_is_planned():
+    class Masked(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.w = nn.Parameter(torch.randn(8, 8))
+            self.register_buffer("mask", torch.ones(8, 8).tril() > 0)
+
+        def forward(self, x):
+            return x @ torch.where(self.mask, self.w, 0.0)
+
+    assert xavier.plan(Masked(), batch(4, 8)) is not None
+
+
+def test_a_shrinkage_keeps_its_length():
+    shrunk = lambda: nn.Sequential(nn.Linear(WIDTH, WIDTH), nn.Softshrink(1.0))
+    model = nn.Sequential(*(shrunk() for _ in range(6)))
+    plan = xavier.plan(model, batch(4, WIDTH))
+    rows = [plan[f"{at}.0.weight"][0] for at in range(1, 6)]
+    assert [row.predicted_q for row in rows] == pytest.approx([1.0] * 5, rel=1e-4)
+    xavier.init_(model, plan=plan, seed=0)
+
+
+def test_a_law_beyond_the_dtype_is_noted_when_it_is_planned():
+    model = nn.Sequential(nn.Linear(WIDTH, WIDTH), nn.Linear(WIDTH, WIDTH)).to(torch.float16)
+    wide = {"1.weight": xavier.Normal(0.0, 1e4)}
+    plan = xavier.plan(model, batch(4, WIDTH).half(), overrides=wide)
+    assert any("`1.weight`" in note and "beyond its dtype" in note for note in plan.notes)
+    with pytest.raises(xavier.PlanError, match="reaches beyond the range of float16\nHint: "):
+        xavier.init_(model, plan=plan, seed=0)

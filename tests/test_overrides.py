@@ -540,3 +540,11 @@ def test_an_override_prints_as_its_entry():
     assert str(two) == "{len: 'keep'}"
     assert (one.exact, two.exact) == (False, False)
     assert compile_overrides(None) == ()
+
+
+def test_a_predicate_that_raises_is_named():
+    def faulty(row):
+        return 1 / (row.fan_in - row.fan_in)
+
+    with pytest.raises(PlanError, match=r"faulty.*predicate raised ZeroDivisionError"):
+        xavier.plan(nn.Linear(4, 3), torch.ones(2, 4), overrides={faulty: Normal(0.0, 0.1)})

@@ -113,7 +113,7 @@ def test_biases_and_scales_are_the_same_under_each_recipe(recipe):
 def test_a_stack_that_nothing_keeps_alive_says_so():
     layers = [layer for _ in range(60) for layer in (nn.Linear(16, 16), nn.Sigmoid())]
     plan = xavier.plan(nn.Sequential(*layers, nn.Linear(16, 4)), X)
-    assert "no variance has chi_1 = 1" in plan["60.weight"][0].reason
+    assert "no variance holds chi_1 = 1" in plan["60.weight"][0].reason
 
 
 def test_a_recipe_may_be_any_object_that_chooses():

@@ -179,6 +179,11 @@ DRAWN = {
         attention, data(2, 5, D), "mix.out_proj.weight", "hidden", "XavierExact()",
         compromise(D, D),
     ),
+    "added to others of its kind": (
+        lambda: Made(lambda m, x: m.head(sum(each(x) for each in m.parts).relu()),
+                     parts=nn.ModuleList(linear() for _ in range(3)), head=linear(D, 3)),
+        data(), "parts.2.weight", "input", "XavierExact()", compromise(3 * D, D),
+    ),
     "residual writer, pre-norm": (
         lambda: residual(pre=True),
         data(), "downs.2.weight", "residual", "Scaled(He(), factor=0.5)",

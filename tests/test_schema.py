@@ -121,6 +121,7 @@ def test_schemas_lead_with_their_headers_and_have_the_fields_of_the_documents():
     assert list(plan["properties"]) == [*header, *(each.name for each in fields(Plan))]
     assert list(check["properties"]) == [
         "format",
+        "stream",
         "package",
         *(each.name for each in fields(Check)),
     ]

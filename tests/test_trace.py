@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import copy
+import re
 
+import numpy as np
 import pytest
 import torch
 from torch import einsum, nn
+from torch.nn import functional
 
+import xavier
 from xavier._errors import TraceError
 from xavier._types.flow import OpKind
 from xavier._types.plan import Region
@@ -137,7 +141,7 @@ def test_a_branch_on_the_input_is_exact_and_one_on_a_weight_is_listed():
 
 def test_a_matrix_function_of_a_weight_is_listed():
     model = With((8, 8), lambda x, w: x @ torch.linalg.matrix_exp(w))
-    assert "contracted through a function of the weight" in trace(model, torch.ones(2, 8)).notes[0]
+    assert "contracted through a function of it (" in trace(model, torch.ones(2, 8)).notes[0]
 
 
 def test_tracing_changes_nothing():
@@ -227,3 +231,199 @@ def test_a_weight_that_the_model_writes_to_keeps_its_fans_and_is_told():
     assert [use.fan_in for op in flow.ops for use in op.weights] == [8]
     assert "`layer.weight`: the model writes to it while it runs" in flow.notes
     assert torch.equal(model.layer.bias, bias)
+
+
+class Repeats(nn.Module):
+    """A few matrices with one function between them."""
+
+    def __init__(self, between, depth=3, width=32):
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(width, width, bias=False) for _ in range(depth))
+        self.between = between
+
+    def forward(self, x):
+        for layer in self.layers:
+            x = self.between(layer(x))
+        return x
+
+
+LEAVES = {
+    "numpy": (".numpy()", lambda h: torch.from_numpy(h.detach().numpy()).relu()),
+    "array": (".numpy()", lambda h: torch.from_numpy(np.tanh(np.asarray(h.detach())))),
+    "list": (".tolist()", lambda h: torch.tensor(h.tolist()).relu()),
+    "number": (".tolist()", lambda h: h * h.tolist()[0][0]),
+    "address": (".data_ptr()", lambda h: h * (h.data_ptr() > 0)),
+    "dlpack": (".__dlpack__()", lambda h: torch.from_dlpack(h.detach()).relu()),
+}
+
+
+@pytest.mark.parametrize(("asked", "between"), LEAVES.values(), ids=LEAVES)
+def test_data_that_leaves_the_framework_and_comes_back_is_refused(asked, between):
+    told = rf"in `forward` the data leaves the framework at `{re.escape(asked)}`.*\nHint: keep it"
+    with pytest.raises(TraceError, match=told):
+        trace(Repeats(between), torch.randn(4, 32))
+
+
+def test_data_that_leaves_the_framework_for_good_is_noted():
+    model = With((8, 8), lambda x, w: (x @ w).numpy())
+    notes = trace(model, torch.randn(2, 8)).notes
+    assert notes == (
+        "`forward`: data leaves the framework at `.numpy()`; it is not followed there",
+    )
+
+
+def test_known_values_are_read_as_they_are():
+    seen = []
+
+    def use(ids, w):
+        seen.extend((ids.numpy().tolist(), (2 * ids).tolist(), np.asarray(ids + 1).tolist()))
+        return w[ids]
+
+    trace(With((8, 4), use), torch.tensor([5, 0, 2]))
+    assert seen == [[5, 0, 2], [10, 0, 4], [6, 1, 3]]
+
+
+def test_memory_that_nobody_wrote_is_zeros():
+    from xavier.frameworks.torch._recorder import Recorder
+
+    recorder = Recorder()
+    held = recorder.add_input(torch.ones(2, dtype=torch.long), "ids")
+    with torch.no_grad(), recorder:
+        made = (
+            torch.empty(64, 64),
+            torch.Tensor(64, 64),
+            held.new(64, 64),
+            held.new_empty(64, 64),
+            torch.empty_strided((64, 64), (64, 1)),
+            torch.empty_permuted((64, 64), (1, 0)),
+            torch.zeros(3).resize_(64, 64),
+        )
+    assert not any(bool(recorder.shadows.of(each).any()) for each in made)
+
+
+DROPOUTS = {
+    "dropout": lambda h: functional.dropout(h.relu(), 0.5, training=True),
+    "in place": lambda h: functional.dropout(h.relu(), 0.5, training=True, inplace=True),
+    "torch.dropout": lambda h: torch.dropout(h.relu(), 0.5, train=True),
+    "channels": lambda h: functional.dropout1d(h.relu()[None], 0.5, training=True)[0],
+    "alpha": lambda h: functional.alpha_dropout(h.relu(), 0.5, training=True),
+    "native": lambda h: torch.native_dropout(h.relu(), 0.5, True)[0],
+    "mask": lambda h: h.relu() * torch.bernoulli(torch.full_like(h, 0.5)) / 0.5,
+    "mask in place": lambda h: h.relu() * torch.empty_like(h).bernoulli_(0.25) / 0.25,
+}
+
+
+@pytest.mark.parametrize("between", DROPOUTS.values(), ids=DROPOUTS)
+def test_dropout_in_any_spelling_counts_as_in_evaluation(between):
+    plain = xavier.plan(Repeats(torch.relu), torch.randn(4, 32))
+    assert xavier.plan(Repeats(between), torch.randn(4, 32)).digest == plain.digest
+
+
+def own_generator(h):
+    return h + torch.randn(h.shape, generator=torch.Generator().manual_seed(7))
+
+
+NOISES = {  # and the second moment of what is added
+    "randn_like": (lambda h: h + 0.5 * torch.randn_like(h), 0.25),
+    "randn": (lambda h: h + torch.randn(h.shape), 1.0),
+    "generator": (own_generator, 1.0),
+    "normal": (lambda h: h + torch.empty_like(h).normal_(1.0, 2.0), 5.0),
+    "means": (lambda h: h + torch.normal(torch.zeros(h.shape), 0.5), 0.25),
+    "rand": (lambda h: h + torch.rand(h.shape), 1 / 3),
+    "uniform": (lambda h: h + torch.empty_like(h).uniform_(-2, 2), 4 / 3),
+    "exponential": (lambda h: h + torch.empty_like(h).exponential_(2.0), 0.5),
+    "mask": (lambda h: h + (torch.rand_like(h) > 0.75), 0.25),
+}
+
+
+@pytest.mark.parametrize(("between", "second"), NOISES.values(), ids=NOISES)
+def test_noise_counts_by_its_law_whatever_the_seed_and_the_batch(between, second):
+    digests = set()
+    for seed, batch in ((0, 1), (1, 4), (2, 64)):
+        model = Repeats(between, depth=2)
+        torch.manual_seed(seed)
+        before = torch.get_rng_state()
+        made = xavier.plan(model, torch.ones(batch, 32), recipe="lecun")
+        assert torch.equal(torch.get_rng_state(), before)
+        digests.add(made.digest)
+        assert made["layers.1.weight"][0].forward_power == pytest.approx(1 + second, rel=1e-5)
+    assert len(digests) == 1
+
+
+def test_a_generator_of_the_models_own_does_not_advance():
+    generator = torch.Generator().manual_seed(3)
+    before = generator.get_state()
+    noisy = lambda h: h + torch.randn(h.shape, generator=generator)
+    trace(Repeats(noisy), torch.randn(4, 32))
+    assert torch.equal(generator.get_state(), before)
+
+
+def into(operator):
+    def call(h):
+        out = torch.zeros_like(h)
+        operator(h, out=out)
+        return out
+
+    return call
+
+
+def test_what_is_written_to_out_is_followed_like_what_is_returned():
+    for operator in (torch.tanh, torch.sigmoid):
+        plain = xavier.plan(Repeats(operator), torch.randn(4, 32))
+        assert xavier.plan(Repeats(into(operator)), torch.randn(4, 32)).digest == plain.digest
+    resized = lambda h: torch.tanh(h, out=torch.empty(0))
+    plain = xavier.plan(Repeats(torch.tanh), torch.randn(4, 32))
+    assert xavier.plan(Repeats(resized), torch.randn(4, 32)).digest == plain.digest
+
+
+def test_a_projection_written_to_out_keeps_its_fans():
+    def use(x, w):
+        out = x.new_zeros(2, 6)
+        torch.mm(x, w, out=out)
+        return out
+
+    assert uses(With((8, 6), use), torch.randn(2, 8)) == uses(
+        With((8, 6), lambda x, w: x @ w), torch.randn(2, 8)
+    )
+
+
+class Straight(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x.sign()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient
+
+
+class Squares(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x * x
+
+    @staticmethod
+    def backward(ctx, gradient):
+        (x,) = ctx.saved_tensors
+        return 2 * x * gradient
+
+
+def test_a_backward_that_is_no_derivative_is_noted():
+    base = torch.autograd.function._SingleLevelFunction
+    notes = trace(Repeats(Straight.apply), torch.randn(4, 32)).notes
+    assert len(notes) == 1
+    assert "`Straight` has a backward of its own" in notes[0]
+    assert trace(Repeats(Squares.apply), torch.randn(4, 32)).notes == ()
+    assert "apply" not in vars(base)
+
+
+def test_an_operator_that_cannot_be_run_again_is_noted(monkeypatch):
+    from xavier.frameworks.torch import _calls
+
+    def fails(*_):
+        raise ZeroDivisionError("no such thing")
+
+    monkeypatch.setattr(_calls, "_as_tensor", fails)
+    notes = xavier.plan(Repeats(torch.tanh), torch.randn(4, 32)).notes
+    assert "could not be run on its own: ZeroDivisionError: no such thing" in notes[0]

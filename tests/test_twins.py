@@ -13,6 +13,7 @@ from torch.nn import init
 import xavier
 import xavier.torch as twins
 from twin_calls import RANDOM, bits, call
+from xavier._errors import DtypeError, UnknownNameError
 from xavier.frameworks.torch._truncated import between
 from xavier.laws import Normal, Orthogonal, Uniform
 
@@ -252,3 +253,31 @@ def test_long_asymmetric_draws_are_one_stream(monkeypatch):
 def test_a_cuda_tensor_has_the_values_of_a_cpu_tensor(name):
     there = call(name, torch.empty(12, 10, device="cuda"), name="a", seed=0)
     assert bits(there.cpu()) == bits(call(name, torch.empty(12, 10), name="a", seed=0))
+
+
+@pytest.mark.parametrize("fill", [twins.kaiming_uniform_, twins.kaiming_normal_])
+def test_an_unknown_nonlinearity_is_told_with_the_known_ones(fill):
+    with pytest.raises(UnknownNameError, match=r"unknown nonlinearity 'zz'\n.*leaky_relu"):
+        fill(torch.empty(3, 4), nonlinearity="zz")
+    with pytest.raises(ValueError, match="not a valid number"):
+        fill(torch.empty(3, 4), a="steep")
+
+
+@pytest.mark.parametrize("thing", [[1.0, 2.0], None])
+@pytest.mark.parametrize(
+    "fill",
+    [
+        twins.uniform_,
+        twins.normal_,
+        twins.trunc_normal_,
+        twins.xavier_uniform_,
+        twins.xavier_normal_,
+        twins.kaiming_uniform_,
+        twins.kaiming_normal_,
+        twins.orthogonal_,
+        lambda thing: twins.sparse_(thing, 0.1),
+    ],
+)
+def test_what_is_no_tensor_is_refused(fill, thing):
+    with pytest.raises(DtypeError, match=r"^a (list|NoneType) was given, expected a torch.Tensor"):
+        fill(thing)

@@ -82,6 +82,21 @@ def llama():
                  num_key_value_heads=2)  # fmt: skip
 
 
+def gpt_neox():
+    """Attention and MLP in parallel: `mlp + attention + stream`."""
+    return _text("GPTNeoXForCausalLM", "GPTNeoXConfig", **TEXT, intermediate_size=128)
+
+
+def phi():
+    """Attention and MLP in parallel behind one norm."""
+    return _text("PhiForCausalLM", "PhiConfig", **TEXT, intermediate_size=128)
+
+
+def falcon():
+    """Attention and MLP in parallel, one key for all queries."""
+    return _text("FalconForCausalLM", "FalconConfig", **IDS, **BODY)
+
+
 def bert():
     """An encoder with norms after the adds, and a head tied to the table."""
     model = _made("BertForMaskedLM", "BertConfig", **TEXT, intermediate_size=128)
@@ -113,5 +128,8 @@ def convnext():
 
 MODELS: dict[str, Callable[[], tuple[nn.Module, dict[str, Any]]]] = {
     each.__name__: each
-    for each in (gpt2, t5, bart, mixtral, mamba, rwkv, llama, bert, deberta, vit, convnext)
+    for each in (
+        *(gpt2, t5, bart, mixtral, mamba, rwkv, llama, gpt_neox, phi, falcon),
+        *(bert, deberta, vit, convnext),
+    )
 }

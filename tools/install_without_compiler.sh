@@ -20,6 +20,10 @@ said=$(alone -W error -c '
 import xavier
 drawn = xavier.draw(xavier.Normal(0.0, 1.0), (3,), seed=0, name="w")
 assert drawn.tobytes() == xavier.draw(xavier.Normal(0.0, 1.0), (3,), seed=0, name="w").tobytes()
+fine = xavier.Verdict.HEALTHY
+empty = xavier.Signal(ops=(), weights=())
+page = xavier.report.html(xavier.Check(fine, (fine,), "", "", "", (), empty))
+assert page.startswith("<!doctype html>")  # its template, styles and scripts are in the wheel
 print("drew", drawn)' 2>&1)
 echo "$said"
 test "$(grep -c 'the compiled kernel is missing' <<<"$said")" = 1

@@ -40,10 +40,22 @@ def printable(text: str) -> str:
     )
 
 
+_LONG = 300
+
+
 def said(error: BaseException) -> str:
     """Return the type and the text of another library's error, on one line."""
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def brief(words: str) -> str:
+    """Return another library's text on one line, cut behind the sentence that makes it long."""
+    text = " ".join(words.split())
+    if len(text) <= _LONG:
+        return text
+    end = text.rfind(". ", 0, _LONG)
+    return text[: end + 1] if end > 0 else text[:_LONG] + "..."
 
 
 def a(noun: str) -> str:
@@ -95,7 +107,7 @@ class UnknownNameError(XavierError, ValueError):
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         names = sorted(known)
         folded = {each.casefold(): each for each in reversed(names)}
-        found = difflib.get_close_matches(name.strip().casefold(), folded, n=3, cutoff=0.5)
+        found = difflib.get_close_matches(name.strip().casefold(), folded, n=3, cutoff=0.55)
         near = [folded[each] for each in found]
         rest = "" if len(names) <= _MOST else f" and {len(names) - _MOST:,} more"
         known_ones = f"known: {', '.join(names[:_MOST])}{rest}"

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from xavier._types.plan import Region
+
+# The names of constants that are random, or as good as that.
+NOISE: Final = "noise"  # standard normal
+MASK: Final = "mask"  # zeros and ones, of which it has a share
 
 
 class OpKind(StrEnum):
@@ -74,7 +78,7 @@ class Value:
         producer: Index of the op that made it; None for sources.
         mean: Mean of a constant or parameter; 0 for inputs, which count as standardized.
         second: Second moment of the same; 1 for inputs.
-        name: The parameter's name, or the input's.
+        name: The parameter's name, or the input's; of constants, `NOISE`, `MASK` or none.
     """
 
     shape: tuple[int, ...]
@@ -97,8 +101,10 @@ class Op:
         output: The value it makes.
         weights: The weight regions it reads.
         function: For elementwise ops: the op on float64 arrays, one for each input.
-        attributes: Facts of the kind: `count` (elements averaged or summed), `selects`
-            (a MOVE that takes some of the elements), `contracted` (of two activations),
+        attributes: Facts of the kind: `count` (elements averaged, summed or in one softmax),
+            `axis` (a softmax's, from the end), `log` (of a softmax), `selects`
+            (a MOVE that takes some of the elements), `part` (which of how many equal ones
+            a MOVE takes), `contracted` (of two activations),
             `stride` (the volume of a convolution's).
     """
 

@@ -49,7 +49,8 @@ class Assignment:
         reason: Why this rule, in one sentence.
         forward_power: E[x**2] of what the weight multiplies.
         backward_power: E[(dx/dh)**2] of the function that feeds it.
-        predicted_q: The second moment of what it computes, under `law`; nan if unknown.
+        predicted_q: The second moment of what it computes, under `law`, or of the whole sum where
+            the outputs of several dense layers are added; nan if unknown.
         predicted_chi: The ratio of gradient second moments, input side over output side,
             that the rule predicts across the weight and the function that feeds it.
         follower_law: What the same recipe gives if it takes the function that follows for the one

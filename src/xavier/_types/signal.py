@@ -51,6 +51,8 @@ class OpSignal:
         dead: Share of units whose activation is zero for every input; None as above.
         correlation: Mean cosine between the outputs of different inputs of the batch.
         nonfinite: How many output elements are NaN or infinite.
+        silent: Whether what multiplies the data is zero everywhere: a weight, or what the model
+            makes of several.
         jacobian_mean: Mean singular value of the layer's Jacobian, through the function
             that follows; None unless it was asked for.
         jacobian_rms: RMS singular value, as above.
@@ -70,6 +72,7 @@ class OpSignal:
     dead: float | None
     correlation: float | None
     nonfinite: int
+    silent: bool = False
     jacobian_mean: float | None = None
     jacobian_rms: float | None = None
 
@@ -157,6 +160,7 @@ class Check:
         cure: What mends it, as a runnable line or a named change; empty when healthy.
         findings: The audit of the weights.
         signal: What was measured.
+        model_digest: The digest of the model's structure, as in a plan; empty if it is not known.
     """
 
     verdict: Verdict
@@ -166,6 +170,7 @@ class Check:
     cure: str
     findings: tuple[Finding, ...]
     signal: Signal
+    model_digest: str = ""
 
     def exit_code(self, *, strict: bool = False) -> int:
         """Return what the command line exits with.
@@ -184,11 +189,16 @@ class Check:
         """Return the check as plain data that JSON can hold.
 
         Returns:
-            `format`, `package` (the version that wrote it), and the fields. A number that is
+            `format`, `package` and `stream` (the versions of what wrote it and of its bits), and
+            the fields. A number that is
             NaN or infinite is the string `"nan"`, `"inf"` or `"-inf"`; None means that it was
             not measured, or has no meaning there.
         """
-        head = {"format": codec.CHECK_FORMAT, "package": codec.package_version()}
+        head = {
+            "format": codec.CHECK_FORMAT,
+            "stream": codec.STREAM,
+            "package": codec.package_version(),
+        }
         return {**head, **codec.plain(self)}
 
     def to_json(self) -> str:

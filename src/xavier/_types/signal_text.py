@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from xavier._types.signal import Check, Finding, OpSignal
 
 _MOST: Final = 12  # findings in the short text; errors come first
+_NEAR: Final = 2  # ops on either side of the place of a verdict
 _ORDER: Final = ("error", "warning", "note")
 OP_HEADS: Final = (
     "#", "path", "op", "shape", "mean", "std", "rms", "gradient rms",
@@ -42,6 +43,12 @@ def op_cells(op: OpSignal) -> tuple[str, ...]:
 def place(op: OpSignal) -> str:
     """Return where an op is, safe to print: its module's path, else its first weight."""
     return text.printable(op.path or (op.weights[0] if op.weights else op.op))
+
+
+def breaks_at(check: Check) -> int | None:
+    """Return which op, counted from 0, is the first at the place of the verdict; None if none."""
+    where = text.printable(check.where)
+    return next((at for at, op in enumerate(check.signal.ops) if place(op) == where), None)
 
 
 def quantity(value: float | None) -> str:
@@ -95,6 +102,43 @@ def short(check: Check, *, width: int | None = None) -> str:
     if len(order) > _MOST:
         lines.append(f"  and {len(order) - _MOST} more in `findings`")
     return "\n".join(lines)
+
+
+def opposed(check: Check, *, strict: bool) -> str:
+    """Return what was expected of a check and what was found, as a difference.
+
+    Args:
+        check: One that fails.
+        strict: Whether a warning is told of too.
+    """
+    lines = ["the model is not fit to start"]
+    if check.verdict != "healthy":
+        lines += ["- healthy", f"+ {verdict_line(check)}", f"  {text.printable(check.evidence)}"]
+        lines += [f"  {row}" for row in _around(check)]
+    for each in by_severity(check):
+        if each.severity == "error" or (strict and each.severity == "warning"):
+            said = f"{each.severity.value} {each.code}: {each.path} {each.message}"
+            lines += ["- no such finding", f"+ {text.printable(said)}"]
+            lines += [f"  cure: {text.printable(each.cure)}"] if each.cure else []
+    if check.cure:
+        lines.append(f"  cure: {text.printable(check.cure)}")
+    return "\n".join(lines)
+
+
+def _around(check: Check) -> list[str]:
+    """Return the signal at the ops around the place of a verdict, which is marked."""
+    ops, at = check.signal.ops, breaks_at(check)
+    if at is None:
+        return []
+    rows = [("", "op", "forward RMS", "gradient RMS")]
+    for op in ops[max(0, at - _NEAR) : at + _NEAR + 1]:
+        mark = ">" if place(op) == text.printable(check.where) else ""
+        rows.append((mark, place(op), quantity(op.rms), quantity(op.gradient_rms)))
+    wide = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(cell.ljust(size) for cell, size in zip(row, wide, strict=True)).rstrip()
+        for row in rows
+    ]
 
 
 def html(check: Check) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 from xavier._errors import MissingFrameworkError, PlanError, TraceError, a
@@ -12,19 +13,22 @@ from xavier._types.plan import Plan
 from xavier._types.signal import NONFINITE_EXAMPLE, Check, Finding, Severity, Signal, Verdict
 from xavier.checking import cures
 from xavier.checking.audit import audit, unregistered
+from xavier.checking.catalogue import FINDINGS, require_known
 from xavier.checking.verdict import Fault, healthy_evidence, judge
 
-__all__ = ["check", "judge"]
+__all__ = ["FINDINGS", "check", "judge"]
 
 
-def check(
+def check(  # noqa: PLR0913 - the public contract
     model: Any,
     example: Any,
     *,
     target: Any = None,
     loss: Callable[[Any, Any], Any] | str | None = None,
     recipe: str | None = None,
+    plan: Plan | None = None,
     jacobian: bool = False,
+    ignore: Iterable[str] = (),
 ) -> Check:
     """Audit a model's weights and measure its signal, to say whether it can start to train.
 
@@ -40,25 +44,36 @@ def check(
             backward pass starts from a random cotangent.
         recipe: The recipe that the weights should follow: a weight that does not is then a
             warning. None compares them with `auto`, and such a weight is a note.
+        plan: The plan that they should follow, such as the one that drew them, in place of a
+            recipe's.
         jacobian: Whether to add the singular values of each dense layer's Jacobian.
+        ignore: Codes of findings to leave out; the verdict stays what it is.
 
     Returns:
         The verdict, the op where it breaks, the numbers, the cure, and all findings.
 
     Raises:
         TraceError: If the model cannot be run on the example.
-        UnknownNameError: If the recipe or the loss is a string that names none.
+        PlanError: If plan and recipe are both given.
+        UnknownNameError: If the recipe, the loss or a code to ignore names none.
 
     Reference:
         The bounds of each verdict are derived in `xavier.checking.thresholds`.
     """
+    silenced, asked = require_known(ignore), recipe is not None or plan is not None
+    if recipe is not None and plan is not None:
+        raise PlanError("plan and recipe were both given, expected one of them")
     measuring = _framework(model, "measure")
     signal = measuring.measure(model, example, target=target, loss=loss, jacobian=jacobian)
-    plan, missing = _planned(model, example, "auto" if recipe is None else recipe)
-    findings = (*_audited(model, signal, plan, asked=recipe is not None), *missing)
+    missing: tuple[Finding, ...] = ()
+    if plan is None:
+        plan, missing = _planned(model, example, "auto" if recipe is None else recipe)
+    findings = (*_audited(model, signal, plan, asked=asked), *missing)
     faults = judge(signal, findings)
     follows = plan is not None and plan.recipe == "auto" and _follows_plan(findings)
-    return _outcome(faults, findings, signal, drawn_by_auto=follows)
+    told = tuple(each for each in findings if each.code not in silenced)
+    outcome = _outcome(faults, told, signal, drawn_by_auto=follows)
+    return replace(outcome, model_digest="" if plan is None else plan.model_digest)
 
 
 def _framework(model: Any, file: str) -> Any:

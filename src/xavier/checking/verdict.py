@@ -133,7 +133,7 @@ def _dead(signal: Signal, findings: Sequence[Finding]) -> Fault | None:
                 f"where a healthy layer of {units(op)} has at most {min(bound, 1):.0%}"
             )
             return Fault(Verdict.DEAD, place(op), text)
-    return _all_zero(signal, ops) or _cut(signal)
+    return _all_zero(ops) or _cut(signal)
 
 
 def _all_dead(op: OpSignal) -> bool:
@@ -141,22 +141,14 @@ def _all_dead(op: OpSignal) -> bool:
     return op.dead == 1 and 2.0 ** -units(op) < FALSE_ALARMS
 
 
-def _all_zero(signal: Signal, ops: Sequence[OpSignal]) -> Fault | None:
+def _all_zero(ops: Sequence[OpSignal]) -> Fault | None:
     """All matrices before the head are zero: nothing passes either way."""
-    zero = _zero_weights(signal)
     before = ops[:-1]
-    if before and all(_is_silent(op, zero) for op in before):
-        text = f"the weights of all {len(before)} ops before the last are zero"
+    if before and all(op.silent for op in before):
+        many = f"the weights of all {len(before)} ops before the last are zero"
+        text = many if before[1:] else "the weight of the only op before the last is zero"
         return Fault(Verdict.DEAD, place(before[0]), text)
     return None
-
-
-def _zero_weights(signal: Signal) -> set[str]:
-    return {weight.name for weight in signal.weights if weight.rms == 0 and len(weight.shape) > 1}
-
-
-def _is_silent(op: OpSignal, zero: set[str]) -> bool:
-    return any(name in zero for name in op.weights)
 
 
 def _cut(signal: Signal) -> Fault | None:
@@ -171,7 +163,7 @@ def _cut(signal: Signal) -> Fault | None:
     op, gradient = graded[alive]
     if gradient < max(g for _, g in graded) * _UNDERFLOW:
         return None  # It faded below the smallest number: vanishing, not cut.
-    if _is_silent(op, _zero_weights(signal)) and _has_another_way(signal, op):
+    if op.silent and _has_another_way(signal, op):
         return None  # A head or branch that starts at zero opens after one step.
     text = f"the gradient RMS is {gradient:.3g} at {place(op)} and exactly zero at all ops before"
     return Fault(Verdict.DEAD, place(graded[alive - 1][0]), text)

@@ -7,7 +7,8 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-from xavier._errors import TargetError, WriteError
+from xavier._errors import PlanError, TargetError, WriteError
+from xavier._types.plan import Plan
 
 _STEM = 32  # characters of the goal's name in the temporary one's
 
@@ -29,6 +30,21 @@ def read_text(path: str, *, option: str) -> str:
         raise TargetError(told, hint="is the path right?") from None
     except UnicodeDecodeError:
         raise TargetError(f"{option} {path} is no text file") from None
+
+
+def read_plan(path: str | None) -> Plan | None:
+    """Return the plan in a file, or None for no file.
+
+    Raises:
+        TargetError: If it cannot be read, or holds no plan.
+    """
+    if path is None:
+        return None
+    text = read_text(path, option="--plan")
+    try:
+        return Plan.from_toml(text)
+    except PlanError as error:
+        raise TargetError(f"--plan {path}: {error.message}", hint=error.hint) from error
 
 
 @contextmanager
@@ -68,7 +84,8 @@ def appearing(
 
 def _reserved(goal: Path, *, option: str, force: bool, suffix: str) -> Path:
     if goal.suffix != suffix:
-        raise TargetError(f"{option} {goal}: expected a name that ends in {suffix}")
+        told = f"{option} {goal}: expected a name that ends in {suffix}"
+        raise TargetError(told, hint=f"{option} {goal.with_suffix(suffix)}" if goal.name else None)
     # Short, since the goal's own name may be as long as a name can be.
     temporary = goal.with_name(f".{goal.name[:_STEM]}.{os.getpid()}.part")
     try:

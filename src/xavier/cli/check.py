@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from xavier.cli._options import format_option, model_options, recipe_option
+from xavier.cli._options import force_option, format_option, model_options, recipe_option
 
 if TYPE_CHECKING:
     from xavier._types.signal import Check
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 @model_options
 @recipe_option
 @click.option(
+    "--plan", "plan_file", metavar="FILE.toml", help="Hold the weights against a saved plan."
+)
+@click.option(
     "--weights", metavar="FILE.safetensors", help="Load these weights first, as init wrote them."
 )
 @click.option(
@@ -25,15 +28,50 @@ if TYPE_CHECKING:
     help="Go backward from this loss; its target is the array `target` of --batch.",
 )
 @click.option("--jacobian", is_flag=True, help="Add the singular values of the layers' Jacobians.")
+@click.option(
+    "--ignore",
+    metavar="CODE",
+    multiple=True,
+    help="Leave this finding out, as pyproject.toml may too; repeat it for several.",
+)
+@click.option(
+    "--list-findings",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=lambda context, _, asked: _list_findings(context) if asked else None,
+    help="List the codes of all findings and what they mean.",
+)
 @click.option("--strict", is_flag=True, help="Exit with 1 on a warning too.")
-@format_option("terminal", "json", "github")
+@click.option(
+    "--out",
+    metavar="FILE.html",
+    help="Write an HTML report here too; with --format html, here instead.",
+)
+@force_option
+@format_option("terminal", "json", "github", "html")
 def command(recipe: str | None, form: str, **given: Any) -> int:
     """Check whether TARGET can start to train: its weights, and the signal both ways.
 
     Exits with 0 if it is healthy and no finding is an error, 1 if not, 2 on misuse, and 3 if
-    the model or this tool failed. With --recipe, a weight that does not follow it is a warning.
+    the model or this tool failed. With --recipe or --plan, a weight that does not follow it is a
+    warning.
     """
-    found = _checked(recipe, given)
+    from xavier.cli import _files
+
+    out, force = given["out"], given["force"]
+    with _files.appearing(out, option="--out", force=force, suffix=".html") as file:
+        found = _checked(recipe, given)
+        if file is not None:
+            from xavier.report import html
+
+            _files.write_text(file, html(found), option="--out")
+    if out is None or form != "html":
+        _print(found, form)
+    return found.exit_code(strict=given["strict"])
+
+
+def _print(found: Check, form: str) -> None:
     if form == "json":
         click.echo(found.to_json(), nl=False)
     elif form == "github":
@@ -41,19 +79,37 @@ def command(recipe: str | None, form: str, **given: Any) -> int:
 
         for line in _github.lines(found):
             click.echo(line)
+    elif form == "html":
+        from xavier.report import html
+
+        click.echo(html(found).encode(), nl=False)  # UTF-8, as it says, whatever a terminal's is
     else:
         from xavier.cli._terminal import console
         from xavier.report import render_check
 
         render_check(found, console())
-    return found.exit_code(strict=given["strict"])
+
+
+def _list_findings(context: click.Context) -> None:
+    from xavier.checking.catalogue import FINDINGS
+
+    width = max(map(len, FINDINGS))
+    for code, meaning in FINDINGS.items():
+        click.echo(f"{code:{width}}  {meaning}")
+    context.exit()
 
 
 def _checked(recipe: str | None, given: dict[str, Any]) -> Check:
     import xavier
     from xavier._errors import TargetError, printable
-    from xavier.cli import _example, _target, _terminal
+    from xavier.checking.catalogue import require_known
+    from xavier.checking.project import ignored_in
+    from xavier.cli import _example, _files, _target, _terminal
 
+    if recipe is not None and given["plan_file"] is not None:
+        raise TargetError("--recipe and --plan were both given, expected one of them")
+    plan = _files.read_plan(given["plan_file"])
+    ignore = require_known(given["ignore"]) | ignored_in(Path.cwd())
     kwargs, seed = _target.parse_kwargs(given["kwargs"]), given["seed"]
     with _terminal.aside():
         model = _target.build(given["target"], kwargs, meta=False, seed=seed)
@@ -78,5 +134,7 @@ def _checked(recipe: str | None, given: dict[str, Any]) -> Check:
             target=target,
             loss=given["loss"],
             recipe=recipe,
+            plan=plan,
             jacobian=given["jacobian"],
+            ignore=ignore,
         )

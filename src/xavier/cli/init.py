@@ -74,7 +74,7 @@ def command(recipe: str | None, plan_file: str | None, form: str, **given: Any) 
 
     if recipe is not None and plan_file is not None:
         raise TargetError("--recipe and --plan were both given, expected one of them")
-    saved, into_folder = _read_plan(plan_file), _names_folder(given)
+    saved, into_folder = _files.read_plan(plan_file), _names_folder(given)
     file = None if into_folder else given["out"]
     with ExitStack() as stack:
         out, toml = (
@@ -117,19 +117,6 @@ def _names_folder(given: dict[str, Any]) -> bool:
     return False
 
 
-def _read_plan(path: str | None) -> Plan | None:
-    if path is None:
-        return None
-    from xavier._types.plan import Plan
-    from xavier.cli import _files
-
-    text = _files.read_text(path, option="--plan")
-    try:
-        return Plan.from_toml(text)
-    except PlanError as error:
-        raise TargetError(f"--plan {path}: {error.message}", hint=error.hint) from error
-
-
 def _drawn(
     recipe: str | None, saved: Plan | None, given: dict[str, Any], *, into_folder: bool
 ) -> tuple[Any, Plan]:
@@ -161,7 +148,10 @@ def _drawn(
     except PlanError as error:
         if saved is None and not given["only"]:
             raise
-        raise TargetError(error.message, hint=error.hint) from error
+        hint = error.hint
+        if hint is not None and "xavier.plan(" in hint:  # what one types here instead
+            hint = f"plan this model: xavier plan {given['target']} --save-plan plan.toml"
+        raise TargetError(error.message, hint=hint) from error
     return model, drawn
 
 

@@ -25,10 +25,14 @@ class Root:
         mean: Their mean.
         second: Their second moment.
         kind: What made it: `input`, `contraction`, `lookup`, `normalization`, `attention`,
-            `probability`, `sum`, `product`, `constant`, `parameter`, `joined`, `opaque`.
+            `probability`, `log_softmax`, `sum`, `product`, `constant`, `parameter`, `joined`,
+            `mixture`, `state`, `opaque`, `noise`, or `mask`: zeros and ones, of which its mean is
+            the share.
         op: Index of the weighted op that it is an output of, or a slice of one; else None.
         recurrent: Whether it is part of a state that comes back.
+        unknown: Whether it is part of one whose size at rest is not known.
         parts: What it was made of, for the way back.
+        lag: Of a state, the correlation of an element with the same one a step later.
     """
 
     mean: float
@@ -36,7 +40,9 @@ class Root:
     kind: str
     op: int | None = None
     recurrent: bool = False
+    unknown: bool = False
     parts: tuple[Part, ...] = ()
+    lag: float = 0.0
 
     @property
     def variance(self) -> float:
@@ -79,16 +85,38 @@ class Expression:
     def roots(self) -> tuple[Root, ...]:
         """The roots it depends on other than through an average, in order of appearance."""
         if self.root is not None:
-            return (self.root,)
+            return () if self.root.kind == "mask" else (self.root,)
         if self.statistic:
             return ()
         return tuple(dict.fromkeys(root for each in self.arguments for root in each.roots))
 
     @cached_property
+    def masks(self) -> tuple[Root, ...]:
+        """The masks it depends on other than through an average, which are no other roots."""
+        if self.root is not None:
+            return (self.root,) if self.root.kind == "mask" else ()
+        if self.statistic:
+            return ()
+        return tuple(dict.fromkeys(root for each in self.arguments for root in each.masks))
+
+    @cached_property
+    def cases(self) -> tuple[tuple[float, dict[Root, np.ndarray]], ...]:
+        """Every way that its masks may stand at an element, each with its probability."""
+        found: list[tuple[float, dict[Root, np.ndarray]]] = [(1.0, {})]
+        for mask in self.masks:
+            sides = ((mask.mean, np.float64(1.0)), (1 - mask.mean, np.float64(0.0)))
+            found = [
+                (before * share, {**at, mask: np.asarray(value)})
+                for before, at in found
+                for share, value in sides
+            ]
+        return tuple(found)
+
+    @cached_property
     def all_roots(self) -> tuple[Root, ...]:
         """The roots it depends on in any way."""
         if self.root is not None:
-            return (self.root,)
+            return self.roots
         return tuple(dict.fromkeys(root for each in self.arguments for root in each.all_roots))
 
     @cached_property
@@ -112,20 +140,27 @@ class Expression:
 
     def scaled_moments(self, factor: float) -> tuple[float, float]:
         """Return mean and second moment with every root's deviation multiplied by `factor`."""
+        found = [(share, self._moments_where(at, factor)) for share, at in self.cases]
+        if len(found) == 1:
+            return found[0][1]
+        mean, second = (sum(share * each[at] for share, each in found) for at in range(2))
+        return mean, second
+
+    def _moments_where(self, masks: dict[Root, np.ndarray], factor: float) -> tuple[float, float]:
         roots = self.roots
         if not roots:
-            value = float(np.ravel(self.evaluate({}, factor))[0])
+            value = float(np.ravel(self.evaluate(masks, factor))[0])
             return value, value * value
         if len(roots) == 1:
             root = roots[0]
             if self.root is not None:
                 return root.mean, root.mean**2 + root.variance * factor**2
-            function = lambda z: self.evaluate({root: z}, factor)  # noqa: E731
+            function = lambda z: self.evaluate({root: z, **masks}, factor)  # noqa: E731
             found = powers(function, variance=root.variance * factor**2, mean=root.mean)
             return found.mean, found.forward
         first, second = roots
         return moments2(
-            lambda a, b: self.evaluate({first: a, second: b}, factor),
+            lambda a, b: self.evaluate({first: a, second: b, **masks}, factor),
             variances=(first.variance * factor**2, second.variance * factor**2),
             means=(first.mean, second.mean),
         )
@@ -176,6 +211,20 @@ def of_root(root: Root) -> Expression:
     return Expression(root=root)
 
 
+def replaced(expression: Expression, masks: Mapping[Root, np.ndarray]) -> Expression:
+    """Return an expression with masks that stand in one way."""
+    if expression.root is not None:
+        value = masks.get(expression.root)
+        return expression if value is None else constant(float(value))
+    if not expression.masks or expression.constant is not None:
+        return expression
+    return Expression(
+        function=expression.function,
+        arguments=tuple(replaced(each, masks) for each in expression.arguments),
+        depth=expression.depth,
+    )
+
+
 def without_averages(expression: Expression) -> Expression:
     """Return what was averaged, where an expression is an average and no more: a pool.
 
@@ -214,5 +263,6 @@ __all__ = [
     "constant",
     "is_scale_free",
     "of_root",
+    "replaced",
     "without_averages",
 ]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from xavier.flow.expressions import Expression
+from xavier.flow.expressions import Expression, replaced
 from xavier.theory.activations import recognize
 from xavier.theory.quadrature import powers, powers2
 
@@ -15,6 +15,7 @@ from xavier.theory.quadrature import powers, powers2
 POINTS = np.array([-40.0, -7.0, -2.1, -1.3, -0.4, -0.03, 0.0, 1e-3, 0.03, 0.3, 0.7, 5.0, 50.0])
 _NAMES = {
     "input": "identity",
+    "noise": "identity",
     "contraction": "identity",
     "lookup": "lookup",
     "normalization": "normalization",
@@ -24,6 +25,7 @@ _NAMES = {
     "joined": "joined",
     "mixture": "mixture",
     "probability": "softmax",
+    "log_softmax": "log_softmax",
 }
 
 
@@ -39,7 +41,7 @@ class Feed:
         function: x as a function of one root, where it is one.
         variance: That root's variance.
         pooled: Whether x is pooled, and counts as the pool's input.
-        recurrent: Whether x is a state that comes back, which counts as 1.
+        recurrent: Whether x is a state that comes back.
     """
 
     name: str
@@ -55,12 +57,19 @@ class Feed:
 def feed_of(expression: Expression, *, pooled: bool = False) -> Feed:
     """Return an expression, without averages, as what a weight is fed."""
     roots = expression.roots
+    if not roots and not expression.masks:
+        return Feed("constant", expression.moments[1], 0.0)
     ops = tuple(dict.fromkeys(root.op for root in roots if root.op is not None))
     if expression.root is not None:
         name = _NAMES.get(expression.root.kind, expression.root.kind)
         if expression.root.kind == "sum" and expression.root.op is not None:
             name = "identity"
-        return Feed(name, expression.root.second, 1.0, ops, None, 1.0, pooled)
+        backward = 1.0
+        if name in ("softmax", "log_softmax") and expression.root.parts:
+            backward = expression.root.parts[0].share
+        return Feed(name, expression.root.second, backward, ops, None, 1.0, pooled)
+    if expression.masks:
+        return _masked(expression, ops, pooled=pooled)
     if len(roots) == 1:
         root = roots[0]
         function = lambda z: expression.evaluate({root: z})  # noqa: E731
@@ -78,6 +87,19 @@ def feed_of(expression: Expression, *, pooled: bool = False) -> Feed:
     )
     backward = sum(found2.backward) / len(found2.backward)
     return Feed("gated product", found2.forward, backward, ops, None, 1.0, pooled)
+
+
+def _masked(expression: Expression, ops: tuple[int, ...], *, pooled: bool) -> Feed:
+    """Return a feed of which a mask, the same for all data, keeps some elements or others."""
+    found = [
+        (share, feed_of(replaced(expression, at))) for share, at in expression.cases if share > 0
+    ]
+    largest = max(found, key=lambda each: each[0] * each[1].forward)[1]
+    forward, backward = (
+        sum(share * value for share, value in pairs)
+        for pairs in zip(*(((s, f.forward), (s, f.backward)) for s, f in found), strict=True)
+    )
+    return Feed(f"masked {largest.name}", forward, backward, ops, None, 1.0, pooled)
 
 
 def constant_factor(function: Callable[..., np.ndarray]) -> float | None:

@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from xavier._errors import ActivationError
-from xavier.flow.expressions import Expression, Root
+from xavier.flow.expressions import Expression, Root, replaced
 from xavier.flow.moments import Propagation
 from xavier.theory.quadrature import powers, powers2
 
@@ -26,8 +26,9 @@ def gradients(propagation: Propagation) -> dict[int, float]:
 
     Returns:
         Second moments by the op's index, for cotangents of unit second moment at every output
-        of the flow. Ops that only a softmax leads away from are left out, and so are parts of a
-        state that comes back: there the theory of independent elements says nothing.
+        of the flow. Ops that only an attention's softmax leads away from are left out, and so
+        are parts of a state that comes back, and what lies before one: there the theory of
+        independent elements says nothing.
     """
     flow = propagation.flow
     at: dict[Root, float] = defaultdict(float)
@@ -72,6 +73,13 @@ def _shares(expression: Expression) -> Iterator[tuple[Root, float]]:
 
 
 def _derivatives(expression: Expression) -> tuple[float, ...]:
+    if expression.masks:
+        cases = [(share, replaced(expression, at)) for share, at in expression.cases if share > 0]
+        at: dict[Root, float] = dict.fromkeys(expression.roots, 0.0)
+        for share, each in cases:
+            for root, power in _shares(each):
+                at[root] += share * power
+        return tuple(at.values())
     roots = expression.roots
     if len(roots) == 1:
         (root,) = roots

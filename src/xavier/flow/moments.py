@@ -6,46 +6,21 @@ what second moment comes out: the planner chooses a law there, a prediction uses
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+import math
+from collections.abc import Mapping
 
 import numpy as np
 
-from xavier._errors import ActivationError
-from xavier._types.flow import Flow, Op, OpKind, Origin, Value
-from xavier.flow.expressions import (
-    Expression,
-    Part,
-    Root,
-    constant,
-    is_scale_free,
-    of_root,
-    without_averages,
-)
-from xavier.flow.feeds import POINTS, Feed, feed_of
-from xavier.flow.structure import Structure
-
-_MAX_DEPTH = 60
-_EPSILON = 5e-3
-_HELD = ("parameter", "constant")  # kinds of roots that are no part of the signal
-_SIGNAL = (Origin.INPUT, Origin.COMPUTED)
-_LEAST_DECAY = 1e-9  # of a recurrence's second moment at each step
+from xavier._types.flow import MASK, Op, OpKind
+from xavier.flow.elementwise import Elementwise
+from xavier.flow.expressions import Expression, Part, Root, constant, of_root, without_averages
+from xavier.flow.feeds import Feed, feed_of
+from xavier.flow.ledger import is_probability
+from xavier.flow.loops import Given, Loop, Rest, State, UnsettledError, loops
+from xavier.flow.softmaxes import entries_are_fixed, entry_moments, only_contracted
 
 
-@dataclass(frozen=True)
-class Passed:
-    """What weights make of second moments.
-
-    Attributes:
-        second: Of what comes out.
-        back: What a gradient's is multiplied by from the output to the input.
-    """
-
-    second: float
-    back: float
-
-
-class Propagation:
+class Propagation(Elementwise):
     """One pass over a flow.
 
     Attributes:
@@ -56,86 +31,110 @@ class Propagation:
         flow: What to pass over.
         structure: Its structure.
         planned: What parameters that enter elementwise ops will hold: mean, second moment.
+        rows: The rows of those whose rows are constants, but not all the same.
+        rests: States at rest that an earlier pass found; this one's are written to it.
         on_weights: Called for each weighted op with its index and feed (None for a lookup);
             returns what the weights make of a second moment.
     """
 
-    def __init__(
-        self,
-        flow: Flow,
-        structure: Structure,
-        *,
-        planned: Mapping[str, tuple[float, float]],
-        on_weights: Callable[[int, Feed | None], Passed],
-    ) -> None:
-        self.flow = flow
-        self.structure = structure
-        self.notes: dict[str, None] = {}
-        self.roots: list[Root] = []
-        self._planned = planned
-        self._on_weights = on_weights
-        self._of: dict[int, Expression] = {}
-        self._copies: dict[tuple[Root, int], Root] = {}
-
     def run(self) -> None:
         """Carry moments through every op."""
-        for at, op in enumerate(self.flow.ops):
-            self._of[op.output] = self._step(at, op)
+        begun = {loop.begin: loop for loop in loops(self.flow, self.structure)}
+        at = 0
+        while at < len(self.flow.ops):
+            loop = begun.get(at)
+            if loop is not None and self._settle(loop):
+                at = loop.end
+                continue
+            self._of[self.flow.ops[at].output] = self._step(at, self.flow.ops[at])
+            at += 1
 
-    def expression(self, index: int) -> Expression:
-        """Return a value's expression."""
-        if index not in self._of:
-            self._of[index] = self._source(self.flow.values[index])
-        return self._of[index]
+    # Recurrences
 
-    def moments(self, index: int) -> tuple[float, float]:
-        """Return a value's mean and second moment."""
-        return self._moments(self.expression(index))
-
-    def _moments(self, expression: Expression) -> tuple[float, float]:
-        if any(root.recurrent for root in expression.all_roots):
-            return 0.0, 1.0
+    def _settle(self, loop: Loop) -> bool:
+        """Give every step of a recurrence what it has when the state is at rest."""
+        known, made = dict(self._of), len(self.roots)
         try:
-            mean, second = without_averages(expression).moments
-        except ActivationError:
-            mean = second = float("nan")
-        if not np.isfinite(mean) or not np.isfinite(second):
-            self.notes.setdefault(
-                "a value's second moment is not finite in theory; it counts as 1 from there on"
+            _, rest = self._rests.get(loop.start, (None, {}))
+            self._take_step(loop, {each: rest.get(each, State()) for each in _states(loop)})
+            self._settled.update(range(loop.begin, loop.end))
+            rest = self._rest(loop)
+        except UnsettledError:
+            self._settled.difference_update(range(loop.begin, loop.end))
+            self.notes.setdefault("a recurrence's state does not come to rest; it counts as 1")
+            rest = None
+        del self.roots[made:]
+        self._of = known
+        if rest is None:
+            return False
+        states = self._take_step(loop, rest)
+        self._of.update(states)
+        ops = self.flow.ops
+        for at in range(loop.begin, loop.end):
+            like = loop.start + (at - loop.start) % loop.period
+            self._of[ops[at].output] = self._of[ops[like].output]
+            if at != like and like in self._passed:
+                self._on_weights(at, self._passed[like][0])
+        return True
+
+    def _take_step(self, loop: Loop, states: Mapping[int, State]) -> dict[int, Expression]:
+        """Pass over the step that stands for all, with a state of the given moments before it."""
+        ops = self.flow.ops
+        given = {value: self.expression(value) for value in self._given(loop)}
+        # Through time the theory says nothing of gradients, so neither of those behind.
+        parts = [(each, math.nan) for each in given.values()]
+        roots = {
+            value: self._root(
+                "state", each.mean, each.second, recurrent=True, lag=each.lag, parts=parts
             )
-            return 0.0, 1.0
-        return mean, second
+            for value, each in states.items()
+        }
+        for (at, place), value in loop.crossing.items():
+            self._of[ops[at].inputs[place]] = roots[value]
+        for at in range(loop.start, loop.stop):
+            self._of[ops[at].output] = self._step(at, ops[at])
+        return roots
 
-    def _root(
-        self,
-        kind: str,
-        mean: float,
-        second: float,
-        *,
-        op: int | None = None,
-        recurrent: bool = False,
-        parts: Iterable[tuple[Expression, float]] = (),
-    ) -> Expression:
-        """Return a new root as an expression; recurrent if what it was made of is."""
-        made_of = tuple(Part(expression, share) for expression, share in parts)
-        recurrent = recurrent or any(
-            root.recurrent for part in made_of for root in part.expression.all_roots
-        )
-        root = Root(mean, second, kind, op, recurrent, made_of)
-        self.roots.append(root)
-        return of_root(root)
+    def _given(self, loop: Loop) -> list[int]:
+        """Return what a step reads that no step makes."""
+        ops = self.flow.ops
+        made = {ops[at].output for at in range(loop.start, loop.stop)}
+        found = {
+            value: None
+            for at in range(loop.start, loop.stop)
+            for place, value in enumerate(ops[at].inputs)
+            if value not in made and (at, place) not in loop.crossing
+        }
+        for value in found:
+            if value not in self._of and self.flow.values[value].producer is not None:
+                raise UnsettledError
+        return list(found)
 
-    def _source(self, value: Value) -> Expression:
-        if value.origin is Origin.INPUT:
-            return self._root("input", 0.0, 1.0)
-        mean, second = value.mean, value.second
-        kind = "constant"
-        if value.origin is Origin.PARAMETER:
-            mean, second = self._planned.get(value.name, (mean, second))
-            kind = "parameter"
-        if mean != mean or second - mean * mean <= 1e-12 * max(second, 1e-30):  # noqa: PLR0124
-            return constant(mean)
-        return self._root(kind, mean, second)
+    def _rest(self, loop: Loop) -> dict[int, State]:
+        factors: dict[int, float] = {}
+        for at in range(loop.start, loop.stop):
+            if at in self._passed:
+                feed, passed = self._passed[at]
+                if feed is None or not feed.forward > 0:
+                    raise UnsettledError
+                factors[at] = passed.second / feed.forward
+        gates = max(len(self.flow.ops[at].weights) for at in factors)
+        given = {value: self._by_rows(value, gates) for value in self._given(loop)}
+        made_of = (factors, given)
+        before, rest = self._rests.get(loop.start, (None, {}))
+        if before != made_of:
+            rest = Rest(self.flow, loop, factors=factors, given=given).states()
+            self._rests[loop.start] = (made_of, rest)
+        return rest
+
+    def _by_rows(self, value: int, gates: int) -> Given:
+        """Return the moments of a value, for each gate if it has them apart."""
+        rows = self._rows.get(self.flow.values[value].name)
+        if rows is not None and len(rows) % gates == 0:
+            each = np.asarray(rows).reshape(gates, -1)
+            return Given(tuple(each.mean(axis=1).tolist()), tuple((each**2).mean(axis=1).tolist()))
+        mean, second = self.moments(value)
+        return Given((mean,), (second,), self._lag([self.expression(value)]))
 
     def _step(self, at: int, op: Op) -> Expression:
         if op.weights:
@@ -143,7 +142,7 @@ class Propagation:
         arguments = [self.expression(each) for each in op.inputs]
         match op.kind:
             case OpKind.ADD | OpKind.MULTIPLY | OpKind.ELEMENTWISE:
-                return self._elementwise(op, arguments)
+                return self.elementwise(op, arguments)
             case OpKind.MOVE:
                 return self._moved(op, arguments)
             case OpKind.MEAN:
@@ -153,7 +152,7 @@ class Propagation:
             case OpKind.NORMALIZE:
                 return self._normalized(op, arguments[0])
             case OpKind.SOFTMAX:
-                return self._root("probability", 0.0, 1.0)
+                return self._softmax(op, arguments[0])
             case OpKind.ATTENTION:
                 return self._collapsed(arguments[2], "attention")
             case OpKind.CONTRACT:
@@ -164,6 +163,7 @@ class Propagation:
     def _weighted(self, at: int, op: Op) -> Expression:
         feed = self.feed(op.inputs) if op.kind is OpKind.CONTRACT and op.inputs else None
         passed = self._on_weights(at, feed)
+        self._passed[at] = (feed, passed)
         recurrent = at in self.structure.recurrent or at in self.structure.recurrent_sums
         root = Root(
             mean=0.0,
@@ -171,6 +171,7 @@ class Propagation:
             kind="contraction" if op.kind is OpKind.CONTRACT else "lookup",
             op=at,
             recurrent=recurrent,
+            unknown=recurrent and at not in self._settled,
             parts=tuple(
                 Part(self.expression(each), passed.back * self._reached(op, each))
                 for each in op.inputs
@@ -178,6 +179,17 @@ class Propagation:
         )
         self.roots.append(root)
         return of_root(root)
+
+    def _softmax(self, op: Op, argument: Expression) -> Expression:
+        kind = "log_softmax" if op.attributes.get("log") else "probability"
+        if not entries_are_fixed(self.flow, op):
+            return self._root(kind, 0.0, 1.0)
+        mean, second = self._moments(argument)
+        found = entry_moments(op, max(second - mean * mean, 0.0))
+        # Mixed values are mixed, whatever the probabilities' size; no gradient is told there.
+        alone = only_contracted(self.flow, op.output)
+        parts = [(argument, found.backward)] if alone else []
+        return self._root(kind, found.mean, found.forward, parts=parts)
 
     def _reached(self, op: Op, source: int) -> float:
         """Return how many of the products of an interior element one has on average.
@@ -203,159 +215,13 @@ class Propagation:
         ratio = self._ratio(op.inputs[0], op.output)
         return self._copied(argument, op.output, ratio**2 if "avg" in op.name else ratio)
 
-    def _ratio(self, source: int, made: int) -> float:
-        """Return how many elements of a value there are for each of its source's."""
-        sizes = [float(np.prod(self.flow.values[each].shape)) for each in (made, source)]
-        return sizes[0] / (sizes[1] or 1.0)
-
-    # Elementwise
-
-    def _elementwise(self, op: Op, arguments: list[Expression]) -> Expression:
-        if op.output in self.structure.scans:
-            return self._scanned(*self.structure.scans[op.output])
-        arguments = [self._neutral(op, each) for each in arguments]
-        if op.function is None:
-            return self._root("opaque", 0.0, 1.0)
-        arguments = self._spread(op, self._tamed(op, arguments))
-        roots = tuple(dict.fromkeys(root for each in arguments for root in each.roots))
-        if not roots and not any(each.averages for each in arguments):
-            with np.errstate(all="ignore"):
-                out = op.function(*(np.float64(each.constant or 0.0) for each in arguments))
-            return constant(float(np.ravel(out)[0]))
-        live = [each for each in arguments if each.roots]
-        disjoint = len(live) > 1 and sum(len(each.roots) for each in live) == len(roots)
-        if op.kind is OpKind.ADD and disjoint:
-            return self._sum(op, arguments)
-        if op.kind is OpKind.MULTIPLY and disjoint:
-            probabilities = [each for each in live if _is_probability(each)]
-            if probabilities and len(probabilities) < len(live):
-                mixed = next(each for each in live if not _is_probability(each))
-                return self._collapsed(mixed, "mixture")
-            if len(roots) > 2:  # noqa: PLR2004 - quadrature handles two
-                return self._multiplied(live)
-        if len(live) == 1 and _is_identity(op.function, arguments):
-            return live[0]
-        depth = 1 + max((each.depth for each in arguments), default=0)
-        if len(roots) > 2 or depth > _MAX_DEPTH:  # noqa: PLR2004
-            arguments = [self._collapsed(each, "sum") if each.roots else each for each in arguments]
-            if len(live) > 2:  # noqa: PLR2004
-                return self._mixed(live)
-            depth = 1
-        out = Expression(function=op.function, arguments=tuple(arguments), depth=depth)
-        if out.averages and self._normalizes(out):
-            mean, second = out.moments
-            if abs(second - 1) < _EPSILON:  # the norm's own epsilon, whatever its size
-                second = 1.0
-            return self._root("normalization", mean, second, parts=[(out, 1.0)])
-        return out
-
-    def _spread(self, op: Op, arguments: list[Expression]) -> list[Expression]:
-        """Return arguments of which those that are repeated along an axis get all the gradients."""
-        out: list[Expression] = []
-        for value, each in zip(op.inputs, arguments, strict=True):
-            ratio = self._ratio(value, op.output)
-            repeated = ratio > 1 and each.roots and self.flow.values[value].origin in _SIGNAL
-            out.append(self._copied(each, op.output, ratio) if repeated else each)
-        return out
-
-    def _tamed(self, op: Op, arguments: list[Expression]) -> list[Expression]:
-        """Put a divisor's RMS in its place, where a quotient is of more than one root.
-
-        A quotient of independent sums has no second moment in theory, since the divisor may be
-        zero; in models it never is, or is far from independent (a weighted mean and its weights).
-        """
-        if op.name != "aten.div" or len(arguments) != 2:  # noqa: PLR2004 - dividend, divisor
-            return arguments
-        dividend, divisor = arguments
-        if not divisor.roots or len({*dividend.roots, *divisor.roots}) == 1:
-            return arguments
-        if _is_probability(dividend) or _is_probability(divisor):
-            return arguments
-        return [dividend, constant(float(np.sqrt(self._moments(divisor)[1])))]
-
-    def _scanned(self, kept: int, added: int) -> Expression:
-        """Return the state of `h = p * h + b` after many steps, however many this run made.
-
-        With p, b and the state before independent, `E[h] = E[b] / (1 - E[p])` and
-        `E[h**2] = (E[b**2] + 2 E[b] E[p] E[h]) / (1 - E[p**2])`.
-        """
-        (keeps, keeps_second), (mean, second) = self.moments(kept), self.moments(added)
-        if not keeps_second < 1 - _LEAST_DECAY:
-            self.notes.setdefault(
-                "a recurrence does not forget, so its state grows with the sequence; it counts"
-                " as after one step"
-            )
-            return self._root("sum", mean, second, parts=[(self.expression(added), 1.0)])
-        settled = mean / (1 - keeps)
-        power = (second + 2 * mean * keeps * settled) / (1 - keeps_second)
-        share = 1 / (1 - keeps_second)  # a step's addend is seen by all that follow
-        return self._root("sum", settled, power, parts=[(self.expression(added), share)])
-
-    def _neutral(self, op: Op, argument: Expression) -> Expression:
-        """Put what does nothing in the place of a parameter whose values are unknown."""
-        value = argument.constant
-        if value is None or value == value:  # noqa: PLR0124 - not nan
-            return argument
-        return constant(0.0 if op.kind is OpKind.ADD else 1.0)
-
-    @staticmethod
-    def _normalizes(expression: Expression) -> bool:
-        try:
-            return is_scale_free(expression)
-        except ActivationError:
-            return False
-
-    def _sum(self, op: Op, arguments: list[Expression]) -> Expression:
-        """Add what is independent: means add, and variances with the squares of their weights."""
-        function = op.function
-        if function is None:
-            return self._root("opaque", 0.0, 1.0)
-        moments = [self._moments(each) for each in arguments]
-        means = [mean for mean, _ in moments]
-        mean = float(function(*(np.float64(each) for each in means)))
-        variance, parts = 0.0, list[tuple[Expression, float]]()
-        for at, (own, second) in enumerate(moments):
-            shifted = [each + (1.0 if place == at else 0.0) for place, each in enumerate(means)]
-            weight = float(function(*(np.float64(each) for each in shifted))) - mean
-            variance += weight**2 * max(second - own**2, 0.0)
-            parts.append((arguments[at], weight**2))
-        roots = [root for each in arguments for root in each.all_roots]
-        looked_up = all(root.kind in ("lookup", *_HELD) for root in roots)
-        kind = "lookup" if looked_up else "sum"
-        summed = self._summed(op, roots)
-        return self._root(kind, mean, variance + mean**2, op=summed, parts=parts)
-
-    def _summed(self, op: Op, roots: list[Root]) -> int | None:
-        """Return the op that a sum counts as an output of: its only one, or one of a shared sum."""
-        signal = {root.op for root in roots if root.kind not in _HELD}
-        if len(signal) == 1:
-            return next(iter(signal))
-        shared = [each for each in signal if each in self.structure.shared]
-        return shared[0] if shared and op.output not in self.structure.streams else None
-
-    def _multiplied(self, live: list[Expression]) -> Expression:
-        moments = [self._moments(each) for each in live]
-        mean, second = (float(np.prod(each)) for each in zip(*moments, strict=True))
-        parts = [
-            (each, second / power if power else 0.0)
-            for each, (_, power) in zip(live, moments, strict=True)
-        ]
-        return self._root("product", mean, second, parts=parts)
-
-    def _collapsed(self, expression: Expression, kind: str) -> Expression:
-        if expression.root is not None and expression.root.kind == kind:
-            return expression
-        mean, second = self._moments(expression)
-        return self._root(kind, mean, second, parts=[(expression, 1.0)])
-
-    def _mixed(self, live: list[Expression]) -> Expression:
-        """Return what stands for a function of too many roots: their mean power."""
-        mean, second = np.mean([self._moments(each) for each in live], axis=0).tolist()
-        return self._root("sum", mean, second, parts=[(each, 1.0) for each in live])
-
     # Moves, averages, products
 
     def _moved(self, op: Op, arguments: list[Expression]) -> Expression:
+        if op.name == "aten.cumsum":
+            self.notes.setdefault(
+                f"`{op.path}`: a cumulative sum grows with the sequence; it counts as its input"
+            )
         if len(arguments) == 1:
             ratio = self._ratio(op.inputs[0], op.output)
             if ratio == 1 and not op.attributes.get("selects"):
@@ -364,42 +230,37 @@ class Propagation:
         if not arguments:
             return constant(0.0)
         sizes = [float(np.prod(self.flow.values[each].shape)) for each in op.inputs]
+        sizes = op.attributes.get("shares", sizes)
         total = sum(sizes) or 1.0
+        if "shares" in op.attributes and any(each.constant is not None for each in arguments):
+            masked = self._laid_over(op, arguments, [size / total for size in sizes])
+            if masked is not None:
+                return masked
         moments = [self._moments(each) for each in arguments]
         pairs = list(zip(sizes, moments, strict=True))
         mean = sum(size * each[0] for size, each in pairs) / total
         second = sum(size * each[1] for size, each in pairs) / total
-        return self._root("joined", mean, second, parts=[(each, 1.0) for each in arguments])
+        lag = self._lag(arguments)
+        parts = [(each, 1.0) for each in arguments]
+        return self._root("joined", mean, second, lag=lag, parts=parts)
 
-    def _copied(self, expression: Expression, tag: int, share: float) -> Expression:
-        """Return the same function of fresh roots: other elements of the same tensors.
-
-        Args:
-            expression: The function.
-            tag: The value that they are elements of.
-            share: How many of these elements there are for each of the tensors'.
-        """
-        if expression.root is not None:
-            root = expression.root
-            if root.kind == "probability":
-                return expression
-            if (root, tag) not in self._copies:
-                copy = replace(root, parts=(Part(expression, share),))
-                self._copies[root, tag] = copy
-                self.roots.append(copy)
-            return of_root(self._copies[root, tag])
-        if expression.constant is not None:
-            return expression
+    def _laid_over(
+        self, op: Op, arguments: list[Expression], shares: list[float]
+    ) -> Expression | None:
+        """Return a signal of which a part lies in a constant, as a mask's choice between them."""
+        live = [at for at, each in enumerate(arguments) if each.constant is None]
+        if len(live) != 1 or len(arguments) != 2 or not arguments[live[0]].roots:  # noqa: PLR2004
+            return None
+        at = live[0]
+        signal = self._copied(arguments[at], op.output, self._ratio(op.inputs[at], op.output))
+        mask = of_root(Root(shares[at], shares[at], MASK))
+        choose = lambda m, x, y: np.where(m != 0, x, y)  # noqa: E731
         return Expression(
-            function=expression.function,
-            arguments=tuple(self._copied(each, tag, share) for each in expression.arguments),
-            statistic=expression.statistic,
-            count=expression.count,
-            depth=expression.depth,
+            function=choose, arguments=(mask, signal, arguments[1 - at]), depth=signal.depth + 1
         )
 
     def _averaged(self, op: Op, argument: Expression) -> Expression:
-        if not argument.all_roots or _is_probability(argument):
+        if not argument.all_roots or is_probability(argument):
             return argument
         if argument.root is not None and argument.root.kind == "mixture":
             return argument  # a sum whose weights add up to one
@@ -415,10 +276,12 @@ class Propagation:
             return self._root("opaque", 0.0, 1.0)
         left, right = arguments[-2:]
         for weights, mixed in ((left, right), (right, left)):
-            if _is_probability(weights):
+            if is_probability(weights):
                 return self._collapsed(mixed, "attention")
         contracted = float(op.attributes.get("contracted", 1.0))
         seconds = [self._moments(each)[1] for each in (left, right)]
+        factors = dict(zip(op.inputs[-2:], seconds, strict=True))
+        self.products[op.output] = (contracted, factors)
         # A factor's element enters as many products as the other factor has of those.
         entered = [
             contracted * self._ratio(value, op.output) * other
@@ -436,23 +299,17 @@ class Propagation:
             return Feed("product", float(np.prod([self._moments(e)[1] for e in expressions])), 1.0)
         whole = expressions[0]
         expression = without_averages(whole)
-        if any(root.recurrent for root in expression.all_roots):
+        if any(root.unknown for root in expression.all_roots):
             return Feed("recurrent state", 1.0, 1.0, recurrent=True)
+        if any(root.recurrent for root in expression.all_roots):
+            # Its own derivatives are those of gates; it counts as a factor, the same both ways.
+            second = self._moments(expression)[1]
+            return Feed("recurrent state", second, second, recurrent=True)
         if not expression.roots:
             value = expression.moments[1]
             return Feed("constant", value, 0.0)
         return feed_of(expression, pooled=expression is not whole)
 
 
-def _is_identity(function: Callable[..., np.ndarray], arguments: list[Expression]) -> bool:
-    """Tell whether an op does nothing to its one argument that is not constant."""
-    if any(not each.roots and each.constant is None for each in arguments):
-        return False
-    filled = [POINTS if each.roots else np.float64(each.constant or 0.0) for each in arguments]
-    with np.errstate(all="ignore"):
-        return bool(np.array_equal(np.asarray(function(*filled)), POINTS))
-
-
-def _is_probability(expression: Expression) -> bool:
-    roots = expression.all_roots
-    return bool(roots) and all(root.kind == "probability" for root in roots)
+def _states(loop: Loop) -> tuple[int, ...]:
+    return tuple(dict.fromkeys(loop.crossing.values()))

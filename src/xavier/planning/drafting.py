@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from xavier import fans
+from xavier import fans, laws
 from xavier._types.flow import Flow, Parameter, WeightUse
 from xavier._types.laws import Constant
 from xavier._types.plan import Assignment, Kept, Plan, Region, Role
 from xavier.flow.feeds import Feed
+from xavier.planning.biases import biases
 from xavier.planning.constraints import SETTLED, constrained
-from xavier.planning.parameters import planned_moments, treat
+from xavier.planning.parameters import planned_moments, planned_rows, treat
 from xavier.planning.planner import Decision, Planner
 from xavier.planning.recipes import Recipe
 from xavier.planning.setting import Setting
@@ -23,6 +25,7 @@ from xavier.theory.activations import resolve
 from xavier.theory.quadrature import powers
 
 _CONTRACTIONS = ("dense", "conv", "conv_transpose", "embedding", "recurrent", "attention")
+_SIGMAS = 10.0  # no draw lies farther out
 
 
 def draft(
@@ -43,21 +46,24 @@ def draft(
         held: Mean and second moment of parameters that will hold something else than usual.
     """
     used = {use.parameter for op in flow.ops for use in op.weights}
+    added = biases(flow)
     planner = Planner(
         flow,
         recipe,
-        planned={**planned_moments(flow, frozenset(used)), **(held or {})},
+        planned={**planned_moments(flow, frozenset(used), added), **(held or {})},
+        rows=planned_rows(flow, held or {}),
         silent=frozenset() if overwrite_zeros else _silent(flow) - revived,
     )
     decisions = planner.decide()
     by_name: dict[str, list[Decision]] = defaultdict(list)
     for each in decisions:
         by_name[each.site.parameter.name].append(each)
-    drafter = _Drafter(flow, recipe, by_name, planner)
+    drafter = _Drafter(flow, recipe, by_name, planner, added)
     assignments: list[Assignment] = []
     kept: list[Kept] = []
     for parameter in flow.parameters:
         mine, left = drafter.parameter(parameter)
+        drafter.note_range(parameter, mine)
         assignments.extend(mine)
         kept.extend(left)
     kept.extend(
@@ -103,11 +109,13 @@ class _Drafter:
         recipe: Recipe,
         decisions: Mapping[str, list[Decision]],
         planner: Planner,
+        added: Mapping[str, tuple[float, ...]],
     ) -> None:
         self._flow = flow
         self._recipe = recipe
         self._decisions = decisions
         self._planner = planner
+        self._added = added
         self._parameters = {each.name: each for each in flow.parameters}
         self._patterns: dict[tuple[str, tuple[int, ...]], str] = {}
         for name in decisions:
@@ -144,7 +152,7 @@ class _Drafter:
             return self._drawn(parameter, rows), []
         if self._is_weight(parameter) and (not self._flow.traced or not parameter.touched):
             return self._drawn(parameter, self._by_type(parameter)), []
-        treatment = treat(parameter)
+        treatment = treat(parameter, added_to=self._added.get(name, ()))
         return list(treatment.assignments), list(treatment.kept)
 
     @staticmethod
@@ -191,6 +199,19 @@ class _Drafter:
             row = _assignment(decision)
             rows.append(replace(row, reason=f"{told}: {row.reason}"))
         return rows
+
+    def note_range(self, parameter: Parameter, rows: Sequence[Assignment]) -> None:
+        """Note a law that the parameter's dtype has no room for, before anyone tries to draw it."""
+        largest = float(parameter.facts.get("greatest_finite", math.inf))
+        for row in rows:
+            std = laws.std(row.law, row.shape) if row.law is not None else 0.0
+            if std * _SIGMAS > largest:
+                self.notes.append(
+                    f"`{row.name}`: {row.law!r} reaches beyond its dtype, whose largest number is"
+                    f" {largest:.3g}, so it cannot be drawn: the signal is lost before it;"
+                    " overrides= may give it another law, or a norm the signal its size"
+                )
+                return
 
     def _drawn(self, parameter: Parameter, rows: list[Assignment]) -> list[Assignment]:
         rows = _with_rest(parameter, rows)

@@ -19,7 +19,7 @@ from itertools import chain
 from typing import Any, Final, cast
 
 from xavier import laws, rules
-from xavier._errors import PlanError, UnknownNameError
+from xavier._errors import PlanError, UnknownNameError, said
 from xavier._types.folding import indices
 from xavier._types.laws import Law
 from xavier._types.plan import Assignment, Kept, Role
@@ -75,7 +75,7 @@ class Override:
             assignment: What a predicate is given; without one, no predicate matches.
         """
         if not isinstance(self.match, str):
-            return assignment is not None and bool(self.match(assignment))
+            return assignment is not None and self._holds(self.match, assignment)
         kind, _, wanted = self.match.partition(":")
         if kind == "type":
             weight = role not in (Role.BIAS, Role.SCALE, Role.OTHER)
@@ -84,6 +84,15 @@ class Override:
             return wanted == role.value
         names = (name, *(assignment.aliases if assignment else ()))
         return any(glob(self.match).fullmatch(each) for each in names)
+
+    def _holds(self, predicate: Callable[..., Any], assignment: Assignment) -> bool:
+        try:
+            return bool(predicate(assignment))
+        except Exception as error:
+            raise PlanError(
+                f"override {self}: the predicate raised {said(error)} on `{assignment.name}`",
+                hint="a predicate is given one assignment: lambda row: row.fan_in > 4096",
+            ) from error
 
 
 def glob(pattern: str) -> re.Pattern[str]:

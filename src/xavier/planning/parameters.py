@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import prod
+
+import numpy as np
 
 from xavier import laws
 from xavier._types.flow import Flow, Origin, Parameter
 from xavier._types.laws import Constant
 from xavier._types.plan import Assignment, Kept, Region, Role
+from xavier.planning.biases import like_default, within_default
 from xavier.planning.sites import region_shape
 
 _NAN = float("nan")
@@ -23,11 +26,16 @@ class Treatment:
     kept: tuple[Kept, ...] = ()
 
 
-def treat(parameter: Parameter) -> Treatment:
+def treat(parameter: Parameter, *, added_to: tuple[float, ...] = ()) -> Treatment:
     """Return what happens to a parameter that no contraction reads.
 
     Biases become 0 and norm scales 1 where the module's type is known and they hold nothing
-    deliberate; everything else keeps its value, and is listed.
+    deliberate; a parameter that is used as a bias, where it holds zeros or what the frameworks
+    draw for one. Everything else keeps its value, and is listed.
+
+    Args:
+        parameter: The parameter.
+        added_to: If it is used as a bias, the fan_in of the contractions that it is added to.
     """
     facts = parameter.facts
     kind = facts.get("kind", "")
@@ -37,7 +45,7 @@ def treat(parameter: Parameter) -> Treatment:
     if 0 in parameter.shape:
         return _kept(parameter, "it has no elements")
     if kind and bias:
-        if facts.get("deliberate"):
+        if facts.get("deliberate") and not within_default(parameter, added_to):
             return _kept(parameter, "a bias that holds a deliberate value")
         if kind == "recurrent":
             return _cell_bias(parameter)
@@ -46,6 +54,14 @@ def treat(parameter: Parameter) -> Treatment:
         if facts.get("constant") not in (None, 1.0) or facts.get("deliberate"):
             return _kept(parameter, "a norm scale that holds a deliberate value")
         return Treatment((_constant(parameter, 1.0, Role.SCALE, "norm scales start at 1"),))
+    if added_to and (parameter.zero or like_default(parameter, added_to)):
+        return Treatment((_constant(parameter, 0.0, Role.BIAS, "biases start at 0"),))
+    if through := facts.get("through"):
+        return _kept(
+            parameter,
+            f"it is contracted through a function of it ({through}), of which no law is derived;"
+            f" draw it by hand, or with overrides={{{parameter.name!r}: rule}}",
+        )
     if not parameter.touched:
         return _kept(parameter, "this run did not reach it, and its module's type is not known")
     if parameter.zero:
@@ -53,13 +69,15 @@ def treat(parameter: Parameter) -> Treatment:
     return _kept(parameter, "no contraction, convolution or lookup reads it")
 
 
-def planned_moments(flow: Flow, drawn: frozenset[str]) -> dict[str, tuple[float, float]]:
+def planned_moments(
+    flow: Flow, drawn: frozenset[str], added: Mapping[str, tuple[float, ...]]
+) -> dict[str, tuple[float, float]]:
     """Return mean and second moment that undrawn parameters will hold, where that is planned."""
     found: dict[str, tuple[float, float]] = {}
     for parameter in flow.parameters:
         if parameter.name in drawn:
             continue
-        assigned = treat(parameter).assignments
+        assigned = treat(parameter, added_to=added.get(parameter.name, ())).assignments
         if assigned and all(isinstance(each.law, Constant) for each in assigned):
             values = [each.law.value for each in assigned if isinstance(each.law, Constant)]
             mean = sum(values) / len(values)
@@ -68,6 +86,44 @@ def planned_moments(flow: Flow, drawn: frozenset[str]) -> dict[str, tuple[float,
             value = float(parameter.facts["constant"])
             found[parameter.name] = (value, value * value)
     return found
+
+
+def constant_rows(shape: tuple[int, ...], assigned: Iterable[Assignment]) -> np.ndarray | None:
+    """Return a vector that is assigned constants, where they are not all the same."""
+    assigned = list(assigned)
+    if len(shape) != 1 or len(assigned) < 2:  # noqa: PLR2004
+        return None
+    rows = np.zeros(shape)
+    for each in assigned:
+        if not isinstance(each.law, Constant):
+            return None
+        for start, stop in each.region.ranges or ((0, shape[0]),):
+            rows[start:stop] = each.law.value
+    return rows
+
+
+def planned_rows(flow: Flow, but: Iterable[str]) -> dict[str, np.ndarray]:
+    """Return the vectors that undrawn parameters will hold, where these are constants by parts.
+
+    Args:
+        flow: The flow.
+        but: Parameters that will hold something else.
+    """
+    found: dict[str, np.ndarray] = {}
+    for parameter in flow.parameters:
+        assigned = treat(parameter).assignments
+        rows = constant_rows(parameter.shape, assigned) if assigned else arrived_rows(parameter)
+        if rows is not None and parameter.name not in set(but):
+            found[parameter.name] = rows
+    return found
+
+
+def arrived_rows(parameter: Parameter) -> np.ndarray | None:
+    """Return the vector that a parameter held on arrival, where it was constants by parts."""
+    runs = parameter.facts.get("runs")
+    if not runs:
+        return None
+    return np.concatenate([np.full(count, value, np.float64) for value, count in runs])
 
 
 def arrived_moments(flow: Flow) -> dict[str, tuple[float, float]]:

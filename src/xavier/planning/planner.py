@@ -13,14 +13,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+import numpy as np
+
 from xavier import laws
 from xavier._errors import ActivationError, LawError, PlanError
 from xavier._types.flow import Flow, Op, OpKind
 from xavier._types.laws import Law
 from xavier._types.plan import Role
 from xavier.flow.feeds import Feed, constant_factor
-from xavier.flow.moments import Passed, Propagation
-from xavier.flow.structure import Graph, Structure, structure
+from xavier.flow.generated import Generated, generators
+from xavier.flow.graph import Graph
+from xavier.flow.ledger import Passed, Settled
+from xavier.flow.moments import Propagation
+from xavier.flow.structure import Structure, structure
 from xavier.planning.constraints import constrained
 from xavier.planning.recipes import Recipe
 from xavier.planning.setting import Choice, Setting
@@ -54,6 +59,7 @@ class Planner:
         recipe: Chooses the rule for each site.
         planned: What parameters that are not drawn will hold: mean and second moment.
         silent: Weights that stay zero.
+        rows: The rows of parameters whose rows are constants, but not all the same.
     """
 
     def __init__(
@@ -63,18 +69,22 @@ class Planner:
         *,
         planned: Mapping[str, tuple[float, float]],
         silent: frozenset[str],
+        rows: Mapping[str, np.ndarray] | None = None,
     ) -> None:
         self.flow = flow
         self.structure: Structure = structure(flow)
         self._recipe = recipe
         self._planned = planned
+        self._rows = rows or {}
+        self._rests: dict[int, Settled] = {}
+        self._needed: dict[int, float] = {}
         self.silent = silent
         quiet = frozenset(
             at
             for at, op in enumerate(flow.ops)
             if op.weights and all(use.parameter in silent for use in op.weights)
         )
-        self.sites = sites(flow, self.structure, quiet)
+        self.sites = sites(flow, self.structure.without(quiet))
         self._at: dict[int, list[Site]] = defaultdict(list)
         for site in self.sites:
             for use in site.uses:
@@ -89,6 +99,10 @@ class Planner:
     @cached_property
     def _graph(self) -> Graph:
         return Graph(self.flow)
+
+    @cached_property
+    def _generators(self) -> dict[int, list[Generated]]:
+        return generators(self._graph)
 
     def decide(self) -> list[Decision]:
         """Return a decision for every site, in the order of the parameters."""
@@ -109,10 +123,34 @@ class Planner:
     def _pass(self) -> None:
         self._met: set[tuple[object, ...]] = set()
         propagation = Propagation(
-            self.flow, self.structure, planned=self._planned, on_weights=self._on_weights
+            self.flow,
+            self.structure,
+            planned=self._planned,
+            rows=self._rows,
+            rests=self._rests,
+            on_weights=self._on_weights,
         )
         propagation.run()
         self.notes = tuple(propagation.notes)
+        self._needed = self._of_generated(propagation)
+
+    def _of_generated(self, seen: Propagation) -> dict[int, float]:
+        """Return what each op that computes a weight must give, for the uses of that weight."""
+        found: dict[int, float] = {}
+        for at, uses in self._generators.items():
+            powers = [1.0 / size for use in uses if (size := self._grown(seen, at, use)) > 0]
+            if powers:
+                found[at] = min(powers)
+        return found
+
+    def _grown(self, seen: Propagation, at: int, use: Generated) -> float:
+        """Return what a second moment of 1 behind an op becomes behind the weight it computes."""
+        count, factors = seen.products.get(use.product, (0.0, {}))
+        own = self._seconds.get(at, 0.0)
+        if use.weight not in factors or len(factors) < 2 or not own > 0:  # noqa: PLR2004
+            return 0.0
+        (other,) = (second for value, second in factors.items() if value != use.weight)
+        return count * other * factors[use.weight] / own
 
     def _on_weights(self, at: int, feed: Feed | None) -> Passed:
         op = self.flow.ops[at]
@@ -167,6 +205,7 @@ class Planner:
             beside_rms=laws.second_moment(chosen[1], tied.shape) ** 0.5
             if tied and chosen
             else None,
+            generated=min((self._needed[op] for op in ops if op in self._needed), default=None),
         )
 
     def deciding_feed(self, site: Site) -> Feed:
@@ -177,8 +216,8 @@ class Planner:
             for use in site.uses
             if use.op in self._feeds and self.flow.ops[use.op].inputs
         ]
-        if site.in_recurrence:
-            return replace((contracted or feeds)[-1], forward=1.0, backward=1.0)
+        if site.in_recurrence and site.role is Role.RECURRENT:
+            return (contracted or feeds)[-1]
         fed = [each for each in contracted if each.forward > 0]
         if fed:
             return max(fed, key=lambda feed: feed.forward)
@@ -259,12 +298,23 @@ class Planner:
         return sum(found) / len(found) if found else 1.0
 
     def _has_critical_point(self, at: int) -> bool:
-        """Tell whether chi_1 = 1 is reached without a negative bias variance."""
+        """Tell whether chi_1 = 1 is reached without a negative bias variance, and is held.
+
+        Where the length shrinks on the critical line, it does towards zero: the function must let
+        gradients pass there, which a shrinkage does not.
+        """
         feed = self._feeds[at]
         if feed.function is None:
             return True
         found = powers(feed.function, variance=1.0)
-        return math.isfinite(found.backward) and found.forward <= found.backward * (1 + 1e-9)
+        if not math.isfinite(found.backward) or found.forward > found.backward * (1 + 1e-9):
+            return False
+        if found.forward > found.backward * (1 - 1e-9):
+            return True
+        try:
+            return powers(feed.function, variance=0.0).backward > 0
+        except ActivationError:
+            return True
 
     # Decisions
 
@@ -284,9 +334,7 @@ class Planner:
         q = own * use.weights.fan_in
         if site.role is Role.EMBEDDING:
             q = own
-        for at in self.structure.shared.get(use.op, ()):
-            if at != use.op and use.op not in self.structure.writes:
-                q += self._seconds.get(at, 0.0)
+        q += sum(self._seconds.get(at, 0.0) for at in self._together(use.op) - {use.op})
         return Decision(
             site=site,
             feed=feed,
@@ -301,8 +349,12 @@ class Planner:
 
     def _follower_law(self, site: Site) -> Law | None:
         """Return the law by the function that follows, at unit variance, if there is one."""
-        op = site.uses[-1].op
-        feeds = (feed for feed in self._feeds.values() if feed.ops == (op,) and not feed.pooled)
+        together = self._together(site.uses[-1].op)
+        feeds = (
+            feed
+            for feed in self._feeds.values()
+            if len(feed.ops) == 1 and feed.ops[0] in together and not feed.pooled
+        )
         feed = next((each for each in feeds if each.function is not None), None)
         if feed is None or feed.function is None or constrained(site) is not None:
             return None
@@ -323,13 +375,15 @@ class Planner:
             f"it is used {len(site.uses)} times on signals of different size; the largest decides",
         )
 
+    def _together(self, at: int) -> set[int]:
+        """Return the contractions whose sum an op's output counts as, itself included."""
+        return {at} if at in self.structure.writes else {at, *self.structure.shared.get(at, ())}
+
     def _followed_by(self, at: int) -> str:
-        names = {
-            feed.name
-            for feed in self._feeds.values()
-            if at in feed.ops and feed.function is not None
-        }
-        if any(at in feed.ops and feed.name == "gated product" for feed in self._feeds.values()):
+        together = self._together(at)
+        following = [feed for feed in self._feeds.values() if together.intersection(feed.ops)]
+        names = {feed.name for feed in following if feed.function is not None}
+        if any(feed.name == "gated product" for feed in following):
             names.add("gated product")
         if names:
             return " / ".join(sorted(names))

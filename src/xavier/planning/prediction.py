@@ -12,9 +12,10 @@ from xavier._types.flow import Flow, OpKind, WeightUse
 from xavier._types.plan import Assignment, Plan, Region
 from xavier.flow.feeds import Feed
 from xavier.flow.gradients import gradients
-from xavier.flow.moments import Passed, Propagation
+from xavier.flow.ledger import Passed
+from xavier.flow.moments import Propagation
 from xavier.flow.structure import structure
-from xavier.planning.parameters import arrived_moments, drawn_moments
+from xavier.planning.parameters import arrived_moments, arrived_rows, constant_rows, drawn_moments
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,19 @@ def predict(flow: Flow, plan: Plan) -> dict[int, Predicted]:
         return Passed(found[at], back)
 
     planned = arrived_moments(flow) | {name: drawn_moments(held) for name, held in rows.items()}
-    propagation = Propagation(flow, structure(flow), planned=planned, on_weights=on_weights)
+    vectors = {
+        each.name: constant_rows(each.shape, rows[each.name])
+        if each.name in rows
+        else arrived_rows(each)
+        for each in flow.parameters
+    }
+    propagation = Propagation(
+        flow,
+        structure(flow),
+        planned=planned,
+        rows={name: each for name, each in vectors.items() if each is not None},
+        on_weights=on_weights,
+    )
     propagation.run()
     back = gradients(propagation)
     return {at: Predicted(second, back.get(at)) for at, second in found.items()}

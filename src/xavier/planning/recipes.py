@@ -27,7 +27,7 @@ _SATURATING = (
 )
 _LINEAR = (
     *("identity", "normalization", "attention", "sum", "joined", "softmax"),
-    *("recurrent state", "mixture"),
+    *("recurrent state", "mixture", "log_softmax"),
 )
 
 
@@ -53,6 +53,13 @@ class Auto:
     def choose(self, setting: Setting) -> Choice:
         """Return the rule for one weight region, and the reason."""
         role = setting.site.role
+        if setting.generated is not None:
+            needed = setting.generated
+            return Choice(
+                rules.VarianceScaling(scale=needed / (setting.feed.forward or 1.0)),
+                f"it computes a weight, whose second moment is to be {needed:.6g} here, so that"
+                " what that weight is contracted with keeps its size (Chang et al. 2020)",
+            )
         if role is Role.RECURRENT:
             return Choice(
                 rules.Orthogonal(),
@@ -118,8 +125,8 @@ class Auto:
                 f"{told}: its exact forward gain; the gradient's power E[f'^2] is infinite",
             )
         if setting.hopeless:
-            told += "; the stack is too deep for it, and no variance has chi_1 = 1 without"
-            told += " a negative bias variance"
+            told += "; the stack is too deep for it, and no variance holds chi_1 = 1 with biases"
+            told += " of zero"
         if base in _HOMOGENEOUS:
             slope = _slope(feed.name)
             return Choice(rules.He(slope=slope), f"{told}: the ReLU family keeps both ways")

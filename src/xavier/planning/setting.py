@@ -23,6 +23,7 @@ class Setting:
         factor_after: For lookups: a constant that the rows are multiplied by.
         beside_tied: For lookups: the tied table whose rows these are added to.
         beside_rms: The RMS of that table's elements, once its law is known.
+        generated: Of a matrix that computes a weight: the second moment which that needs.
     """
 
     site: Site
@@ -32,6 +33,7 @@ class Setting:
     factor_after: float = 1.0
     beside_tied: Site | None = None
     beside_rms: float | None = None
+    generated: float | None = None
 
     @property
     def facts(self) -> Facts:

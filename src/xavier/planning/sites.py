@@ -32,7 +32,8 @@ class Site:
         role: What it does.
         fan_in: Products summed into one output element; over all addends of a shared sum.
         fan_out: Products that one input element enters.
-        writes: For a residual writer: how many writes its stream has.
+        writes: For a residual writer: how many writes its stream has, without those that stay
+            zero.
         in_recurrence: Whether it multiplies a state that comes back, or is added to one that does.
     """
 
@@ -66,13 +67,12 @@ def region_shape(shape: tuple[int, ...], region: Region) -> tuple[int, ...]:
     return (*shape[: region.axis], size, *shape[region.axis + 1 :])
 
 
-def sites(flow: Flow, structure: Structure, silent: frozenset[int] = frozenset()) -> list[Site]:
+def sites(flow: Flow, structure: Structure) -> list[Site]:
     """Return the weight regions that the flow's ops read, in the order of the parameters.
 
     Args:
         flow: The flow.
-        structure: Its structure.
-        silent: Ops whose weights stay zero, and so add nothing to a sum they are part of.
+        structure: Its structure, without what stays zero.
     """
     uses: dict[str, list[Use]] = defaultdict(list)
     for at, op in enumerate(flow.ops):
@@ -83,7 +83,7 @@ def sites(flow: Flow, structure: Structure, silent: frozenset[int] = frozenset()
     found: list[Site] = []
     for parameter in flow.parameters:
         for region, group in _partition(parameter, uses.get(parameter.name, [])):
-            found.append(_site(flow, structure, parameter, region, group, silent))
+            found.append(_site(flow, structure, parameter, region, group))
     return found
 
 
@@ -146,14 +146,13 @@ def _site(
     parameter: Parameter,
     region: Region,
     uses: list[Use],
-    silent: frozenset[int],
 ) -> Site:
     if region.axis is not None:
         covered = sum(stop - start for start, stop in region.ranges)
         if covered == parameter.shape[region.axis]:
             region = Region()
     ops = [use.op for use in uses]
-    fan_in = max(_fan_in(flow, structure, use, silent) for use in uses)
+    fan_in = max(_fan_in(flow, structure, use) for use in uses)
     return Site(
         parameter=parameter,
         region=region,
@@ -162,18 +161,18 @@ def _site(
         role=_role(flow, structure, ops),
         fan_in=fan_in,
         fan_out=max(use.weights.fan_out for use in uses),
-        writes=max((structure.writes.get(op, 0) for op in ops), default=0),
+        writes=max(map(structure.count_of_writes, ops), default=0),
         in_recurrence=any(
             op in structure.recurrent or op in structure.recurrent_sums for op in ops
         ),
     )
 
 
-def _fan_in(flow: Flow, structure: Structure, use: Use, silent: frozenset[int]) -> float:
+def _fan_in(flow: Flow, structure: Structure, use: Use) -> float:
     addends = structure.shared.get(use.op)
     if not addends or use.op in structure.writes:
         return use.weights.fan_in
-    others = [at for at in addends if at != use.op and at not in silent]
+    others = [at for at in addends if at != use.op]
     return use.weights.fan_in + sum(
         max(each.fan_in for each in flow.ops[at].weights) for at in others
     )

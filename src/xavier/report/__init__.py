@@ -1,5 +1,7 @@
-"""Reports: nouns in, text out. Nothing here measures or decides anything."""
+"""Reports: text, tables and small plots in the terminal, and a check as one HTML file."""
 
-from xavier.report.terminal import render_check, render_plan
+from xavier.report.checks import render_check
+from xavier.report.page import html, write_html
+from xavier.report.plans import render_plan
 
-__all__ = ["render_check", "render_plan"]
+__all__ = ["html", "render_check", "render_plan", "write_html"]

@@ -73,7 +73,7 @@ class LogScale:
 
     def __str__(self) -> str:
         """Return its ends, such as `1e-3 to 1`."""
-        return f"{_power(self.low)} to {_power(self.high)}"
+        return f"{power(self.low)} to {power(self.high)}"
 
     def share(self, value: float | None) -> float | None:
         """Return where a value lies, from 0 to 1; None for what has no logarithm."""
@@ -119,5 +119,6 @@ def _positive(value: float | None) -> TypeGuard[float]:
     return value is not None and math.isfinite(value) and value > 0
 
 
-def _power(exponent: int) -> str:
+def power(exponent: int) -> str:
+    """Return a power of ten as it is written beside a scale, such as `0.1` or `1e-3`."""
     return {0: "1", 1: "10", -1: "0.1"}.get(exponent, f"1e{exponent}")

@@ -65,7 +65,7 @@ def say_cure(console: Console, cure: str, *, label: str, indent: int = 0) -> Non
     """Print a cure: a line of Python unbroken, words wrapped under themselves."""
     text = safe(console, cure, "bold")
     head = Text(" " * indent + label, style="green")
-    if _is_python(cure):
+    if is_python(cure):
         say_line(console, head, text)
         return
     for line in text.wrap(console, max(console.width - len(head), 1)):
@@ -74,7 +74,8 @@ def say_cure(console: Console, cure: str, *, label: str, indent: int = 0) -> Non
         head = Text(" " * len(head))
 
 
-def _is_python(text: str) -> bool:
+def is_python(text: str) -> bool:
+    """Return whether a text, such as a cure, can be run as it is."""
     try:
         ast.parse(text)
     except (SyntaxError, ValueError):

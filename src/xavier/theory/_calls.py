@@ -24,8 +24,7 @@ def called(function: Callable[..., Any], *arguments: Array) -> Array:
     Raises:
         ActivationError: If it does not return real numbers, one for each or one for all.
     """
-    with np.errstate(all="ignore"):
-        found = function(*(argument.copy() for argument in arguments))
+    found = _answer(function, arguments)
     try:
         values = np.asarray(found)
         if values.dtype.kind not in "buifO" or found is None:
@@ -41,6 +40,20 @@ def called(function: Callable[..., Any], *arguments: Array) -> Array:
             "expected the same shape or one number"
         )
     return np.array(np.broadcast_to(values.reshape(shape if values.size != 1 else ()), shape))
+
+
+def _answer(function: Callable[..., Any], arguments: tuple[Array, ...]) -> Any:
+    try:
+        with np.errstate(all="ignore"):
+            return function(*(argument.copy() for argument in arguments))
+    except TypeError as error:
+        if "Tensor" not in str(error):
+            raise
+        name = getattr(function, "__name__", "f")
+        raise ActivationError(
+            f"{name} takes tensors, expected a function of a numpy array",
+            hint=f"lambda x: {name}(torch.from_numpy(x)).numpy()",
+        ) from error
 
 
 class Recorded:

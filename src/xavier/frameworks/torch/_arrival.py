@@ -16,6 +16,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from xavier.frameworks.torch._mirror import Mirror, in_workshop
+from xavier.frameworks.torch._module_facts import default_fan_in, forget_gate
 from xavier.frameworks.torch._op_kinds import base_name
 from xavier.frameworks.torch._shadows import storage_of
 from xavier.frameworks.torch._shards import is_dtensor
@@ -24,6 +25,8 @@ from xavier.frameworks.torch.names import Slot
 _RANDOM = frozenset({"normal", "uniform", "random", "bernoulli", "exponential", "log_normal"})
 _KEEPS_RANDOM = frozenset({"mul", "add", "erfinv", "clamp", "sub", "div"})
 _SMALL = 2**20
+
+_MOST_RUNS = 5  # as an LSTM's gates have, one open
 
 
 @dataclass(frozen=True)
@@ -35,12 +38,16 @@ class Arrival:
         second: Their second moment; nan if unknown.
         constant: The one value they all have, if they do.
         deliberate: Whether they hold what no framework's default gives.
+        largest: The largest of their magnitudes; nan if unknown.
+        runs: The constants that a vector is made of, each with how often it comes, if few.
     """
 
     mean: float = math.nan
     second: float = math.nan
     constant: float | None = None
     deliberate: bool = False
+    largest: float = math.nan
+    runs: tuple[tuple[float, int], ...] = ()
     facts: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -83,9 +90,32 @@ def _of_values(slot: Slot, weight: Slot | None) -> Arrival:
         return Arrival(value, value * value, value, _is_meant(slot, weight, value))
     if values.numel() > _SMALL:
         return Arrival()
+    found = of_tensor(values)
+    meant = _largest(_but_open_gate(slot, values)) > _default(slot, weight)
+    return replace(found, deliberate=meant, runs=_runs(values))
+
+
+def _largest(values: torch.Tensor) -> float:
     parts = torch.view_as_real(values.resolve_conj()) if values.is_complex() else values
-    largest = float(parts.abs().max())
-    return replace(of_tensor(values), deliberate=largest > _default(slot, weight))
+    return float(parts.abs().max())
+
+
+def _but_open_gate(slot: Slot, values: torch.Tensor) -> torch.Tensor:
+    """Return a bias without the forget gate's, if that is 1: it is what a plan gives it."""
+    gate = forget_gate(slot.owner, slot.attribute)
+    if gate is None or not bool((values[gate] == 1).all()):
+        return values
+    return torch.cat((values[: gate.start], values[gate.stop :]))
+
+
+def _runs(values: torch.Tensor) -> tuple[tuple[float, int], ...]:
+    """Return the constants that a vector is made of, each with how often it comes, if few."""
+    if values.dim() != 1 or values.is_complex():
+        return ()
+    found, counts = torch.unique_consecutive(values, return_counts=True)
+    if len(found) > _MOST_RUNS:
+        return ()
+    return tuple(zip(found.tolist(), counts.tolist(), strict=True))
 
 
 def _of_shards(slot: Slot, weight: Slot | None) -> Arrival:
@@ -109,7 +139,8 @@ def _of_shards(slot: Slot, weight: Slot | None) -> Arrival:
     mean, power = first / total, second / total
     if high == low:
         return Arrival(high, high * high, high, _is_meant(slot, weight, high))
-    return Arrival(mean, power, None, max(abs(high), abs(low)) > _default(slot, weight))
+    largest = max(abs(high), abs(low))
+    return Arrival(mean, power, None, largest > _default(slot, weight), largest)
 
 
 def _reduce(values: torch.Tensor, how: str, mesh: Any, place: int) -> None:
@@ -121,9 +152,12 @@ def _reduce(values: torch.Tensor, how: str, mesh: Any, place: int) -> None:
 
 
 def of_tensor(values: torch.Tensor) -> Arrival:
-    """Return the moments of a real tensor; of a complex one, of its magnitudes."""
+    """Return what a tensor with elements holds; of a complex one, moments of its magnitudes."""
     wide = values.abs().double() if values.is_complex() else values.double()
-    return Arrival(float(wide.mean()), float((wide * wide).mean()))
+    mean, second = float(wide.mean()), float((wide * wide).mean())
+    first = values.reshape(-1)[0]
+    constant = float(first.real) if bool((values == first).all()) else None
+    return Arrival(mean, second, constant, largest=_largest(values))
 
 
 def _is_meant(slot: Slot, weight: Slot | None, value: float) -> bool:
@@ -137,8 +171,8 @@ def _default(slot: Slot, weight: Slot | None) -> float:
     """Return the largest value that PyTorch's default draws for a bias: 1/sqrt(fan_in)."""
     if not slot.attribute.startswith("bias"):
         return 0.0
-    fan_in = getattr(slot.owner, "hidden_size", None)
-    if not isinstance(fan_in, int):
+    fan_in = default_fan_in(slot.owner)
+    if fan_in is None:
         if weight is None or len(weight.shape) < 2:  # noqa: PLR2004
             return 0.0
         fan_in = math.prod(weight.shape[1:])

@@ -35,6 +35,8 @@ class Coordinates:
         except (RuntimeError, TypeError, IndexError):
             return None
         outs = out if isinstance(out, tuple | list) else (out,)
+        if any(isinstance(each, torch.Tensor) and each.is_meta for each in outs):
+            return None
         return [Coordinates(self.op, each) for each in outs if isinstance(each, torch.Tensor)]
 
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
+from functools import cache, cached_property
+from typing import Any, TypeGuard
 
 import numpy as np
 import torch
 from torch.utils._pytree import tree_flatten, tree_map_only
 
-from xavier.frameworks.torch._op_kinds import base_name
+from xavier._errors import ActivationError, said
+from xavier._types.flow import OpKind
+from xavier.frameworks.torch._op_kinds import base_name, kind_of
 from xavier.frameworks.torch._shadows import storage_of
 
 Key = tuple[int, int, tuple[int, ...], tuple[int, ...]]
@@ -25,7 +27,7 @@ def key_of(tensor: torch.Tensor) -> Key:
     return (storage_of(tensor), offset, tuple(tensor.shape), tensor.stride())
 
 
-def is_tensor(thing: object) -> bool:
+def is_tensor(thing: object) -> TypeGuard[torch.Tensor]:
     """Tell whether something is a tensor."""
     return isinstance(thing, torch.Tensor)
 
@@ -80,22 +82,71 @@ class Call:
         return {key: each for key, each in self.kwargs.items() if key not in _PLACEMENT}
 
     def function(self) -> Callable[..., np.ndarray]:
-        """Return the operator as a function of float64 arrays, one for each tensor argument."""
+        """Return the operator as a function of float64 arrays, one for each tensor argument.
+
+        Truth values stay what they are; whole numbers do where the operator is for them alone.
+        """
         func, in_place = self.func, self.func._schema.is_mutable
+        # Sums and products take means as well, which truth values have and are not.
+        linear = kind_of(func) in (OpKind.ADD, OpKind.MULTIPLY)
+        dtypes = [torch.float64 if linear else each.dtype for each in self.tensors]
         # The tensors themselves are not kept: only their places in the arguments.
         hollow = torch.empty(0, device="cpu")
         args, kwargs = tree_map_only(torch.Tensor, lambda _: hollow, (self.args, self.placeless))
 
-        def call(*arrays: np.ndarray) -> np.ndarray:
-            shape = np.broadcast_shapes(*(np.shape(each) for each in arrays))
-            wide = [torch.from_numpy(np.array(np.broadcast_to(each, shape))) for each in arrays]
-            rest = iter(wide)
+        def run(tensors: Sequence[torch.Tensor]) -> np.ndarray:
+            rest = iter(tensors)
             filled, named = tree_map_only(torch.Tensor, lambda _: next(rest), (args, kwargs))
             with torch.no_grad():
                 out = func(*filled, **named)
             return (filled[0] if in_place else out).numpy()
 
+        def call(*arrays: np.ndarray) -> np.ndarray:
+            shape = np.broadcast_shapes(*(np.shape(each) for each in arrays))
+            try:
+                wide = [
+                    _as_tensor(np.array(np.broadcast_to(each, shape)), dtype)
+                    for each, dtype in zip(arrays, dtypes, strict=True)
+                ]
+                try:
+                    return run(wide)
+                except (NotImplementedError, RuntimeError):
+                    if not any(map(_is_whole, dtypes)):
+                        raise
+                whole = zip(wide, dtypes, strict=True)
+                return run([each.to(dtype) if _is_whole(dtype) else each for each, dtype in whole])
+            except Exception as error:
+                raise ActivationError(
+                    f"{func} could not be run on its own: {said(error)}"
+                ) from error
+
         return call
+
+
+def _as_tensor(array: np.ndarray, dtype: torch.dtype) -> torch.Tensor:
+    if dtype == torch.bool:
+        return torch.from_numpy(np.asarray(array != 0))
+    return torch.from_numpy(array.astype(np.float64, copy=False))
+
+
+def _is_whole(dtype: torch.dtype) -> bool:
+    return not (dtype.is_floating_point or dtype.is_complex or dtype == torch.bool)
+
+
+@cache
+def without_out(func: torch._ops.OpOverload) -> torch._ops.OpOverload | None:
+    """Return the operator that makes what another writes to its `out=`, if that is one."""
+    given = func._schema.arguments
+    if not any(each.is_out for each in given):
+        return None
+    wanted = [(each.name, str(each.type)) for each in given if not each.is_out]
+    packet = func._overloadpacket
+    for name in packet.overloads():
+        other = getattr(packet, name)
+        same = [(each.name, str(each.type)) for each in other._schema.arguments] == wanted
+        if same and not other._schema.is_mutable:
+            return other
+    return None
 
 
 def mutated(func: torch._ops.OpOverload, args: Any, kwargs: Any) -> list[torch.Tensor]:

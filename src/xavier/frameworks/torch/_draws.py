@@ -7,7 +7,7 @@ import math
 import numpy as np
 import torch
 
-from xavier._errors import DtypeError, WriteError
+from xavier._errors import DtypeError, WriteError, a
 from xavier._types.laws import Law, Uniform
 from xavier._types.plan import Assignment, Region, Role
 from xavier.bits import Key, fill
@@ -21,14 +21,25 @@ from xavier.frameworks.torch._truncated import between
 _CHUNK = 1 << 20  # elements whose float64 values are held at once
 
 
+def require_tensor(thing: object) -> None:
+    """Refuse what is no tensor, such as a list.
+
+    Raises:
+        DtypeError: If it is none.
+    """
+    if not isinstance(thing, torch.Tensor):
+        raise DtypeError(f"{a(type(thing).__name__)} was given, expected a torch.Tensor")
+
+
 def require_drawable(tensor: torch.Tensor) -> None:
     """Refuse a tensor that cannot be drawn; on the meta device only for its dtype.
 
     Raises:
-        DtypeError: If its dtype is not one of the four floating ones.
+        DtypeError: If it is no tensor, or its dtype is not one of the four floating ones.
         WriteError: If it is not dense, is an inference tensor outside of inference mode, or
             two of its elements share memory.
     """
+    require_tensor(tensor)
     if tensor.dtype not in DTYPES:
         known = ", ".join(DTYPES.values())
         raise DtypeError(f"dtype is {tensor.dtype}, expected one of {known}")

@@ -16,6 +16,7 @@ _CALL: Final = "pass a tuple for positional, or a mapping for keyword arguments"
 _DTYPE: Final = "does the example have the dtype of the model's parameters?"
 # What a message says, in lower case, and what it hints at; the first that fits.
 _MARKS: Final = (
+    ("torch.utils.checkpoint", "switch activation checkpointing off for this run"),
     ("recursion depth", "it is nested too deep to be watched: sys.setrecursionlimit(10_000)"),
     ("shapes cannot be multiplied", _SHAPE),
     ("size mismatch", _SHAPE),

@@ -202,12 +202,15 @@ def require_drawable(assignment: Assignment, dtype: torch.dtype, where: str) -> 
             fill(np.empty(0, working), law, key=Key(0, ""))
             reach = abs(laws.mean(law)) + _SIGMAS * laws.std(law)
             if reach > torch.finfo(dtype).max:
-                raise LawError(f"{law!r} reaches beyond the range of {real}")
+                raise LawError(
+                    f"{law!r} reaches beyond the range of {real}",
+                    hint="give this weight another law with overrides=, or the model a norm",
+                )
         else:
             laws.std(law, assignment.shape)
             _check_kernel(law, assignment.shape)
     except XavierError as error:
-        raise PlanError(f"{where}: {error.message}") from error
+        raise PlanError(f"{where}: {error.message}", hint=error.hint) from error
 
 
 def _check_kernel(law: laws.Law, shape: tuple[int, ...]) -> None:

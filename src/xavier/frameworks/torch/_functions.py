@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 _CONVOLUTIONS = {f"conv{t}{d}d" for t in ("", "_transpose") for d in (1, 2, 3)}
-_RECURRENT = {"lstm", "gru", "rnn_tanh", "rnn_relu"}
+_LOOPS = {"lstm", "gru", "rnn_tanh", "rnn_relu"}
+
+RECURRENT = frozenset(_LOOPS | {f"{name}_cell" for name in _LOOPS})
 
 TABLES = frozenset({"embedding", "embedding_bag"})
 
 # These take a weight by its place: they count even where no data are seen to enter.
-LAYERS = (
-    TABLES
-    | _CONVOLUTIONS
-    | _RECURRENT
-    | {f"{name}_cell" for name in _RECURRENT}
-    | {"linear", "bilinear", "_convolution", "convolution"}
-)
+LAYERS = TABLES | _CONVOLUTIONS | RECURRENT | {"linear", "bilinear", "_convolution", "convolution"}
 
 # These multiply any two tensors: they count if a weight meets data.
 PRODUCTS = frozenset(

@@ -10,18 +10,22 @@ from typing import Any
 import numpy as np
 import torch
 
-from xavier._types.flow import Op, OpKind, Origin, Value, WeightUse
+from xavier._errors import ActivationError
+from xavier._types.flow import MASK, NOISE, Op, OpKind, Origin, Value, WeightUse
 from xavier._types.plan import Region
 from xavier.frameworks.torch._blocks import BlockTracker
-from xavier.frameworks.torch._calls import Call, Key, key_of, overlap
+from xavier.frameworks.torch._calls import Call, Key, is_tensor, key_of, overlap
 from xavier.frameworks.torch._contractions import Reading, addend, reading_of, steps, uses
+from xavier.frameworks.torch._masks import Layers, choice_of, is_mask, share_of, written_into
 from xavier.frameworks.torch._op_kinds import PRODUCTS, kind_of, selects
 from xavier.frameworks.torch._shadows import Shadows, storage_of
 from xavier.frameworks.torch._weight_maps import Piece, ranges
 from xavier.frameworks.torch._weights_followed import FollowedWeights, Lost
 
 _FUNCTIONS = (OpKind.ELEMENTWISE, OpKind.ADD, OpKind.MULTIPLY)
-_FOLLOWED = (*_FUNCTIONS, OpKind.MOVE, OpKind.NORMALIZE, OpKind.MEAN)  # done to weights alone
+_FOLLOWED = (  # done to weights alone
+    *(*_FUNCTIONS, OpKind.MOVE, OpKind.NORMALIZE, OpKind.MEAN, OpKind.CONTRACT),
+)
 
 
 class GraphWriter:
@@ -32,6 +36,7 @@ class GraphWriter:
         values: What they read and made.
         notes: What could not be followed.
         touched: The parameters that some op read.
+        through: The operators between a parameter and the contraction that they keep it from.
         weights: The tensors that hold weights alone.
         paths: The running modules' paths, the innermost last.
     """
@@ -41,6 +46,7 @@ class GraphWriter:
         self.values: list[Value] = []
         self.notes: dict[str, None] = {}
         self.touched: set[str] = set()
+        self.through: dict[str, str] = {}
         self.weights = FollowedWeights(shadows)
         self.paths: list[str] = [""]
         self._shadows = shadows
@@ -50,6 +56,8 @@ class GraphWriter:
         self._by_storage: dict[int, set[Key]] = defaultdict(set)
         self._writers: dict[int, list[int]] = {}
         self._from_input: set[int] = set()
+        self._layers = Layers()
+        self._runnable: set[tuple[object, ...]] = set()
 
     def note(self, text: str) -> None:
         """Add a note, once."""
@@ -65,11 +73,19 @@ class GraphWriter:
             self._place(key_of(twin), index)
             self._writers[storage_of(twin)] = [index]
 
+    def add_noise(self, name: str, out: torch.Tensor, law: Callable[..., np.ndarray]) -> None:
+        """Register noise, as a function of a standard normal variable."""
+        shape = tuple(out.shape)
+        normal = self._add_value(Value(shape, Origin.CONSTANT, name=NOISE))
+        value = self._add_op(OpKind.ELEMENTWISE, name, (normal,), out, function=law)
+        self._written(out, value, in_place=True)
+
     def value_of(self, tensor: torch.Tensor) -> int | None:
         """Return the value that a tensor holds, if it is part of the signal."""
-        return self._value(tensor) if self._is_signal(tensor) else None
+        return self._value(tensor) if self.is_signal(tensor) else None
 
-    def _is_signal(self, tensor: torch.Tensor) -> bool:
+    def is_signal(self, tensor: torch.Tensor) -> bool:
+        """Tell whether a tensor lies in a storage that holds part of the signal."""
         return storage_of(tensor) in self._writers
 
     def _depends_on_input(self, tensor: torch.Tensor) -> bool:
@@ -92,13 +108,30 @@ class GraphWriter:
             index = self._of_weights(tensor)
             self._place(key, index)
             return index
-        if self._is_signal(tensor):
-            writers = tuple(dict.fromkeys(self._writers[storage_of(tensor)]))
-            return self._add_op(OpKind.MOVE, "alias", writers, tensor, attributes={"selects": True})
-        known = self._shadows.known(tensor)
-        mean, second = _moments(self._shadows.of(tensor)) if known else (0.0, 1.0)
+        if self.is_signal(tensor):
+            return self._part(tensor)
         shape = tuple(tensor.shape)
-        return self._add_value(Value(shape, Origin.CONSTANT, mean=mean, second=second))
+        real = self._shadows.former(tensor)
+        if real is None and self._shadows.known(tensor):
+            real = self._shadows.of(tensor)
+        if real is None:
+            return self._add_value(Value(shape, Origin.CONSTANT))
+        return self._add_constant(shape, real)
+
+    def _part(self, tensor: torch.Tensor) -> int:
+        """Return a part of a storage of which parts were written to, or are views."""
+        writers = tuple(dict.fromkeys(self._writers[storage_of(tensor)]))
+        attributes: dict[str, Any] = {"selects": True}
+        if self._layers.has(tensor) and (shares := self._layers.shares(tensor)):
+            writers = tuple(shares)
+            if len(shares) > 1:
+                attributes["shares"] = list(shares.values())
+        return self._add_op(OpKind.MOVE, "alias", writers, tensor, attributes=attributes)
+
+    def _add_constant(self, shape: tuple[int, ...], real: torch.Tensor) -> int:
+        mean, second = _moments(real)
+        name = MASK if is_mask(real) else ""
+        return self._add_value(Value(shape, Origin.CONSTANT, mean=mean, second=second, name=name))
 
     def _of_weights(self, tensor: torch.Tensor) -> int:
         """Return the value of a tensor of weights that enters the signal elementwise."""
@@ -145,6 +178,9 @@ class GraphWriter:
         attributes: dict[str, Any] | None = None,
         origin: Origin = Origin.COMPUTED,
     ) -> int:
+        held = inputs and all(self.values[each].origin is Origin.CONSTANT for each in inputs)
+        if held and not weights:
+            origin = Origin.CONSTANT
         index = self._add_value(Value(tuple(out.shape), origin, producer=len(self.ops)))
         self.ops.append(
             Op(kind, name, self.paths[-1], inputs, index, weights, function, attributes or {})
@@ -158,11 +194,11 @@ class GraphWriter:
         """Write down one call of an operator."""
         if not call.outs:
             return
-        signal = any(map(self._is_signal, call.tensors))
+        signal = any(map(self.is_signal, call.tensors))
         if signal or any(map(self._depends_on_input, call.tensors)):
             self._from_input.update(storage_of(each) for each in call.outs)
         if call.func.is_view and not call.mutated and not self.weights.any(call.tensors):
-            if self._is_signal(call.tensors[0]):
+            if self.is_signal(call.tensors[0]):
                 self._move(call)
             return
         reading = reading_of(call, self.weights, self._depends_on_input)
@@ -216,7 +252,9 @@ class GraphWriter:
 
     def _signal(self, call: Call) -> None:
         kind = self._signal_kind(call)
-        if kind is OpKind.MOVE:
+        if call.name in ("zero", "fill") and call.mutated:
+            self._filled(call)
+        elif kind is OpKind.MOVE:
             self._move(call)
         else:
             if kind is OpKind.OPAQUE:
@@ -224,22 +262,58 @@ class GraphWriter:
                 self.note(f"`{self.paths[-1]}`: {told}")
             if kind is OpKind.CONTRACT:
                 self._note_lost(call)
-            self._computation(call, kind)
+            self._computation(call, kind if self._can_be_run(call, kind) else OpKind.OPAQUE)
         for out in call.outs:
             value = self._keys.get(key_of(out))
             if value is not None and not (call.func.is_view and not call.mutated):
                 self._written(out, value, in_place=bool(call.mutated))
 
+    def _filled(self, call: Call) -> None:
+        """Write down that what a tensor held is gone: a number takes its place."""
+        out, fill = call.outs[0], [*call.args[1:], 0.0][0]
+        if is_tensor(fill) and (self.is_signal(fill) or fill in self.weights):
+            value = self._add_op(OpKind.MOVE, "aten.fill", (self._value(fill),), out)
+        else:
+            real = self.weights.real_if_known(fill) if is_tensor(fill) else torch.tensor(fill)
+            unknown = real.is_meta
+            value = self._add_constant(tuple(out.shape), torch.zeros(1) if unknown else real)
+        self._place(key_of(out), value)
+
     def _signal_kind(self, call: Call) -> OpKind:
-        if call.name == "where" and not self._is_signal(call.tensors[0]):
-            return OpKind.MOVE  # a mask that is known keeps the one or the other
+        choice = choice_of(call)
+        if choice is not None and not self.is_signal(choice.mask):
+            known = not self._depends_on_input(choice.mask) and self._shadows.known(choice.mask)
+            # A mask of the data's keeps the one or the other; so does one that removes.
+            if not known or choice.removes(self.weights.real_if_known):
+                return OpKind.MOVE
+            return OpKind.ELEMENTWISE
         return kind_of(call.func)
+
+    def _can_be_run(self, call: Call, kind: OpKind) -> bool:
+        """Tell whether an op's function can be run on numbers; else note it."""
+        key = (call.func, *(each.dtype for each in call.tensors))
+        if kind not in _FUNCTIONS or key in self._runnable:
+            return True
+        try:
+            with np.errstate(all="ignore"):
+                found = call.function()(*(np.full(2, 0.5) for _ in call.tensors))
+        except ActivationError as error:
+            self.note(f"`{self.paths[-1]}`: {error.message}; it counts as unit noise")
+            return False
+        if found.shape != (2,):
+            told = f"{call.func} gives {found.shape} for (2,); it counts as unit noise"
+            self.note(f"`{self.paths[-1]}`: {told}")
+            return False
+        self._runnable.add(key)
+        return True
 
     def _note_lost(self, call: Call) -> None:
         for each in call.tensors:
             lost = self.weights.lost(each)
             for name in lost.names if lost is not None else ():
-                self.note(f"`{name}`: contracted through a function of the weight; it has no fans")
+                done = ", ".join(lost.done if lost is not None else ())
+                self.through.setdefault(name, done)
+                self.note(f"`{name}`: contracted through a function of it ({done}); it has no fans")
 
     def _computation(self, call: Call, kind: OpKind) -> None:
         inputs = tuple(self._value(each) for each in self._operands(call, kind))
@@ -275,6 +349,10 @@ class GraphWriter:
         if kind is OpKind.MEAN:
             count = call.tensors[0].numel() / max(call.outs[0].numel(), 1)
             return {"statistic": call.name, "count": count}
+        if kind is OpKind.SOFTMAX:
+            shape, axis = call.tensors[0].shape, int(call.args[1])
+            axis = axis - len(shape) if axis >= 0 else axis
+            return {"count": shape[axis] if shape else 1, "axis": axis, "log": "log" in call.name}
         if kind is not OpKind.CONTRACT:
             return {}
         if call.name in PRODUCTS:
@@ -285,25 +363,47 @@ class GraphWriter:
         return {"contracted": float(np.prod(call.args[1].shape[1:]))}
 
     def _move(self, call: Call) -> None:
-        read = call.tensors[1:] if call.name == "copy" else call.tensors  # the first is overwritten
-        sources = [each for each in read if self._is_signal(each) or each in self.weights]
+        copied = call.name == "copy"
+        read = call.tensors[1:] if copied else call.tensors  # the first is overwritten
+        sources = [each for each in read if copied or self.is_signal(each) or each in self.weights]
         inputs = tuple(dict.fromkeys(self._value(each) for each in sources))
-        partial = selects(call.func) or any(out.numel() < sources[0].numel() for out in call.outs)
+        attributes: dict[str, Any] = {}
+        new = written_into(call)
+        if new is not None and not self._chosen_by_data(call, new):
+            share = share_of(call, new, self.weights.real_if_known)
+            inputs = (self._value(call.args[0]), self._value(new))
+            if share == 1:
+                inputs = inputs[1:]
+            else:
+                attributes["shares"] = [1 - share, share]
+        fewer = any(out.numel() < each.numel() for out in call.outs for each in sources[:1])
+        attributes["selects"] = selects(call.func) or fewer
         values = []
-        for out in call.outs:
+        parts = len(call.outs) if len({out.shape for out in call.outs}) == 1 else 1
+        for at, out in enumerate(call.outs):
             known = self._keys.get(key_of(out))
             if known is None or not call.func.is_view:
                 name = f"aten.{call.name}"
-                attributes = {"selects": partial}
-                known = self._add_op(OpKind.MOVE, name, inputs, out, attributes=attributes)
+                own = {**attributes, "part": (at, parts)} if parts > 1 else attributes
+                known = self._add_op(OpKind.MOVE, name, inputs, out, attributes=own)
                 self._writers.setdefault(storage_of(out), [known])
             values.append(known)
         copies = call.name in ("_to_copy", "clone", "detach", "alias")
         move = lambda tensor: (  # noqa: E731
-            tensor if copies else call.again(sources[0], tensor, self.weights.real_if_known)
+            tensor
+            if copies
+            else tensor.broadcast_to(call.outs[0].shape)
+            if copied
+            else call.again(sources[0], tensor, self.weights.real_if_known)
         )
         if not (len(inputs) == 1 and self._blocks.move(inputs[0], values, move)):
             self._read(inputs)
+
+    def _chosen_by_data(self, call: Call, new: torch.Tensor) -> bool:
+        """Tell whether where a call writes depends on the input, such as a routed token's row."""
+        given = (call.args[0], new)
+        places = [each for each in call.tensors if not any(each is own for own in given)]
+        return any(map(self._depends_on_input, places)) or any(map(self.is_signal, places))
 
     def _read(self, values: Sequence[int]) -> None:
         for each in values:
@@ -313,12 +413,28 @@ class GraphWriter:
         storage = storage_of(out)
         whole = out.numel() * out.element_size() >= out.untyped_storage().nbytes()
         known = [] if whole or not in_place else self._writers.get(storage, [])
+        if whole or not in_place:
+            self._layers.drop(out)
+        else:
+            others = [each for each in known if each != value]
+            before = 0 if self._layers.has(out) else self._whole(out, others)
+            self._layers.write(out, value, before)
         if in_place:
             own = key_of(out)
             for key in [key for key in self._by_storage.get(storage, ()) if overlap(key, own)]:
                 self._keys.pop(key, None)
             self._place(own, value)
         self._writers[storage] = [*known, value]
+
+    def _whole(self, tensor: torch.Tensor, writers: Sequence[int]) -> int:
+        """Return the value that lay in a storage when the first part of it was written to."""
+        if writers:
+            return writers[0]
+        former = self._shadows.former_whole(tensor)
+        count = tensor.untyped_storage().nbytes() // tensor.element_size()
+        if former is None:
+            return self._add_value(Value((count,), Origin.CONSTANT, second=0.0))
+        return self._add_constant((count,), former)
 
     # The end
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -13,6 +13,7 @@ from torch.nn.modules import module as hooks
 from torch.nn.utils.parametrize import ParametrizationList
 from torch.overrides import TorchFunctionMode
 
+from xavier.frameworks.torch._randomness import DROPOUTS, PAIRS
 from xavier.frameworks.torch._restore import containers, process_state, quiet_about_hooks
 from xavier.frameworks.torch._shadows import Shadows, storage_of
 
@@ -138,19 +139,48 @@ def following_modules(
 
 
 class RealReads(TorchFunctionMode):
-    """Lets Python read the values of meta tensors where they are known."""
+    """Lets Python read the values of meta tensors where they are known; skips dropouts.
 
-    _READS = frozenset(
-        {torch.Tensor.tolist, torch.Tensor.numpy, torch.Tensor.__format__, torch.Tensor.__repr__}
-    )
+    Args:
+        shown: Gives the values for a text, guessed where they are unknown.
+        handed_over: Gives the values for code outside the framework, told what asks for them and
+            whether it asks for their address.
+    """
 
-    def __init__(self, real: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    _SHOWN = frozenset({torch.Tensor.__format__, torch.Tensor.__repr__})
+    _HANDED_OVER: ClassVar[dict[Any, tuple[str, bool]]] = {  # by name, and whether by address
+        torch.Tensor.tolist: (".tolist()", False),
+        torch.Tensor.numpy: (".numpy()", False),
+        torch.Tensor.__array__: (".numpy()", False),
+        torch.Tensor.data_ptr: (".data_ptr()", True),
+        torch.Tensor.__dlpack__: (".__dlpack__()", True),
+        torch.Tensor.__dlpack_device__: (".__dlpack__()", True),
+        torch.to_dlpack: ("torch.to_dlpack", True),
+    }
+
+    def __init__(
+        self,
+        shown: Callable[[torch.Tensor], torch.Tensor],
+        handed_over: Callable[..., torch.Tensor],
+    ) -> None:
         super().__init__()
-        self._real = real
+        self._shown = shown
+        self._handed_over = handed_over
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        if func in self._READS and args[0].device.type == "meta":
-            return func(self._real(args[0]), *args[1:], **(kwargs or {}))
-        return func(*args, **(kwargs or {}))
+        kwargs = kwargs or {}
+        if func in DROPOUTS:  # as in evaluation, however it is spelled
+            same = args[0] if args else kwargs["input"]
+            return (same, torch.ones_like(same, dtype=torch.bool)) if func in PAIRS else same
+        if func in self._SHOWN and args[0].device.type == "meta":
+            real = self._shown(args[0])
+        elif func in self._HANDED_OVER and args[0].device.type == "meta":
+            asked, address = self._HANDED_OVER[func]
+            real = self._handed_over(args[0], asked, address=address)
+        else:
+            return func(*args, **kwargs)
+        # What reads a tensor makes views of it; the recorder would turn these into meta tensors.
+        with torch._C._DisableTorchDispatch():
+            return func(real, *args[1:], **kwargs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from torch import nn
@@ -52,6 +53,30 @@ def module_facts(owner: nn.Module) -> dict[str, Any]:
     if type(owner).__name__ == "Conv1D" and hasattr(owner, "nf"):  # transformers' dense layer
         return {"kind": "dense", "transposed": True}
     return {}
+
+
+def default_fan_in(owner: nn.Module) -> int | None:
+    """Return n of the U(+-1/sqrt(n)) that PyTorch draws a bias of a module from; None if unknown.
+
+    It is the module's own, whatever has been put in the place of its weight.
+    """
+    if isinstance(owner, nn.Linear):
+        return owner.in_features
+    if isinstance(owner, nn.Bilinear):
+        return owner.in1_features
+    if isinstance(owner, _ConvNd):
+        seen = owner.out_channels if isinstance(owner, _ConvTransposeNd) else owner.in_channels
+        return seen // owner.groups * math.prod(owner.kernel_size)
+    hidden = getattr(owner, "hidden_size", None)
+    return hidden if isinstance(hidden, int) else None
+
+
+def forget_gate(owner: nn.Module, attribute: str) -> slice | None:
+    """Return where an LSTM's input bias holds its forget gate's; None for any other parameter."""
+    facts = module_facts(owner)
+    if not facts.get("lstm") or not attribute.startswith("bias_ih"):
+        return None
+    return slice(facts["hidden"], 2 * facts["hidden"])
 
 
 def is_layer_weight(owner: nn.Module, attribute: str) -> bool:

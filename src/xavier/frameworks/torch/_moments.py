@@ -122,9 +122,16 @@ def correlation(tensor: torch.Tensor, *, inputs: int) -> float | None:
     return float((gram.sum() - np.trace(gram)) / (count * (count - 1)))
 
 
+def _as_it_is(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor
+
+
 def slopes(function: Callable[[torch.Tensor], torch.Tensor], at: torch.Tensor) -> torch.Tensor:
     """Return the derivative of an elementwise function at each element of `at`."""
-    with torch.enable_grad():
+    # Of the hooks on saved tensors only the last are called: what is saved here is no business
+    # of a checkpoint's that the model runs under.
+    own = torch.autograd.graph.saved_tensors_hooks(_as_it_is, _as_it_is)
+    with torch.enable_grad(), own:
         point = at.detach().clone().requires_grad_()
         # The product is no leaf, so that a function that works in place may be probed.
         value = function(point * 1.0)
@@ -150,6 +157,15 @@ def saturation(function: Callable[[torch.Tensor], torch.Tensor], at: torch.Tenso
     largest = float(slopes(function, grid).abs().nan_to_num(0.0).max())
     steep = slopes(function, at).abs()
     return float((steep < _SATURATED * max(largest, float(steep.max()))).double().mean())
+
+
+@unguarded
+def all_zero(tensor: torch.Tensor) -> bool:
+    """Tell whether every element of a tensor is zero; of one without elements, False."""
+    plain = _plain(tensor)
+    if not plain.numel() or bool((plain[(0,) * (plain.ndim - 1)] != 0).any()):
+        return False  # one row is looked at before the whole
+    return not bool((plain != 0).any())
 
 
 @unguarded

@@ -29,6 +29,7 @@ from xavier.frameworks.torch._functions import (
     LAYERS,
     PASSING,
     PRODUCTS,
+    RECURRENT,
     SELECTIONS,
     TABLES,
     base,
@@ -49,6 +50,7 @@ class Op:
     shape: tuple[int, ...]
     output: Moments
     correlation: float | None
+    silent: bool = False
     gradient: Moments | None = None
     activation: str = ""
     saturation: float | None = None
@@ -147,7 +149,7 @@ class Observer(TorchFunctionMode):
         weights = self._weights(inputs)
         data = any(self._is_data(tensor) for tensor in inputs)
         if self._holds_weight(name, args, weights, data=data) and outputs:
-            self._record(name, weights, outputs[0])
+            self._record(name, weights, inputs, outputs[0])
             self._keep_for_jacobian(name, inputs, outputs[0])
             data = data or name in SELECTIONS
         elif base(name) in PASSING:
@@ -187,7 +189,13 @@ class Observer(TorchFunctionMode):
         # Of three axes and more it is the choice of an expert's matrix, and no lookup.
         return bool(self._weights([table])) and table.ndim <= 2  # noqa: PLR2004
 
-    def _record(self, name: str, weights: tuple[str, ...], output: torch.Tensor) -> None:
+    def _record(
+        self,
+        name: str,
+        weights: tuple[str, ...],
+        inputs: list[torch.Tensor],
+        output: torch.Tensor,
+    ) -> None:
         if not (output.is_floating_point() or output.is_complex()) or not _readable(output):
             self.notes.append(f"{self._path()}: the output of {name} could not be read")
             return
@@ -204,11 +212,23 @@ class Observer(TorchFunctionMode):
             shape=tuple(output.shape),
             output=_moments.moments(output),
             correlation=None if lookup else _moments.correlation(output, inputs=self._scene.inputs),
+            silent=self._is_silent(name, inputs),
         )
         self.ops.append(op)
         self._follows[output] = op
         if output.requires_grad:
             output.register_hook(lambda gradient: _keep_gradient(op, gradient))
+
+    def _is_silent(self, name: str, inputs: list[torch.Tensor]) -> bool:
+        """Tell whether what multiplies the data, however the model made it, is zero everywhere."""
+        factors = [
+            each
+            for each in inputs
+            if each.ndim > 1 and each not in self._data and self._names.get(each)
+        ]
+        # The first of a recurrent layer's matrices meets the data, the others its states.
+        met = factors[:1] if name in RECURRENT else factors
+        return any(map(_moments.all_zero, met))
 
     def _keep_for_jacobian(
         self, name: str, inputs: list[torch.Tensor], output: torch.Tensor

@@ -76,6 +76,7 @@ _KINDS: dict[str, OpKind] = {
             *("reflection_pad1d", "reflection_pad2d", "replication_pad1d", "replication_pad2d"),
             *("masked_fill", "masked_select", "masked_scatter", "tril", "triu", "scatter"),
             *("index_put", "index_copy", "slice_scatter", "select_scatter", "index_add"),
+            *("diagonal_scatter", "as_strided_scatter"),
             *("_index_put_impl", "scatter_add", "copy", "take", "take_along_dim", "rot90"),
             *("upsample_nearest1d", "upsample_nearest2d", "upsample_nearest3d", "pixel_shuffle"),
             *("upsample_bilinear2d", "upsample_linear1d", "upsample_bicubic2d", "channel_shuffle"),
@@ -87,7 +88,9 @@ _KINDS: dict[str, OpKind] = {
     ),
 }
 
-_ELEMENTWISE = frozenset({"_prelu_kernel", "hardswish", "prelu", "rrelu_with_noise", "threshold"})
+_ELEMENTWISE = frozenset(
+    {"_prelu_kernel", "hardswish", "prelu", "rrelu_with_noise", "threshold", "zero"}
+)
 _SELECTS = frozenset(
     {
         *("select", "slice", "split", "unsafe_split", "split_with_sizes", "unbind", "unsafe_chunk"),

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_map_only
+from torch.utils._pytree import tree_flatten, tree_map_only
 
-from xavier.frameworks.torch._calls import Call, is_tensor, mutated, tensors_of
+from xavier._errors import TraceError
+from xavier.frameworks.torch._calls import Call, is_tensor, mutated, tensors_of, without_out
 from xavier.frameworks.torch._graph_writer import GraphWriter
 from xavier.frameworks.torch._op_kinds import base_name
+from xavier.frameworks.torch._randomness import expected, is_random, law_of, without_generators
 from xavier.frameworks.torch._shadows import Shadows, storage_of
-from xavier.frameworks.torch._spelled_out import SPELLED_OUT
+from xavier.frameworks.torch._spelled_out import spelled_out
 
 _LIKE = ("zeros_like", "ones_like", "full_like", "empty_like", "rand_like", "randn_like")
 _NEW = ("new_zeros", "new_ones", "new_full", "new_empty", "new_empty_strided")
@@ -29,6 +32,7 @@ class Recorder(TorchDispatchMode):
         shadows: The values that are known.
         graph: The graph.
         paused: Above zero while nothing is written down.
+        left: The error for data that left the framework, if it comes back.
     """
 
     def __init__(self) -> None:
@@ -36,6 +40,8 @@ class Recorder(TorchDispatchMode):
         self.shadows = Shadows()
         self.graph = GraphWriter(self.shadows)
         self.paused = 0
+        self.left: TraceError | None = None
+        self._draws = 0
 
     def add_input(self, tensor: torch.Tensor, name: str) -> torch.Tensor:
         """Register one of the example's tensors; return its meta twin."""
@@ -45,12 +51,52 @@ class Recorder(TorchDispatchMode):
 
     def real(self, tensor: torch.Tensor) -> torch.Tensor:
         """Return a meta tensor's values; guesses, and a note of it, where they are unknown."""
-        if self.shadows.known(tensor):
-            return self.shadows.of(tensor)
-        where = self.graph.paths[-1] or "forward"
-        self.graph.note(f"`{where}`: a branch or index depends on weights; it was guessed")
         with torch._C._DisableTorchDispatch():  # Python may ask while this mode is on
+            if self.shadows.known(tensor):
+                return self.shadows.of(tensor)
+            where = self.graph.paths[-1] or "forward"
+            self.graph.note(f"`{where}`: a branch or index depends on weights; it was guessed")
             return self.shadows.guess(tensor)
+
+    def handed_over(self, tensor: torch.Tensor, asked: str, *, address: bool) -> torch.Tensor:
+        """Return a meta tensor's values for code that no trace can follow.
+
+        Of the signal there are none: it gets nothing but nan, by which it is known if it returns.
+
+        Args:
+            tensor: The tensor.
+            asked: What asks for the values, as people write it.
+            address: Whether it asks for the place of the values, where no nan can be known.
+
+        Raises:
+            TraceError: If it asks for the place of something that is part of the signal.
+        """
+        signal = tensor.is_floating_point() or tensor.is_complex()
+        if not signal or (self.shadows.known(tensor) and not self.graph.is_signal(tensor)):
+            return self.real(tensor)
+        where = f"`{path}`" if (path := self.graph.paths[-1]) else "`forward`"
+        left = TraceError(
+            f"in {where} the data leaves the framework at `{asked}`, so what happens to it cannot"
+            " be followed",
+            hint="keep it in tensors, or plan without an example: by module type and order",
+        )
+        if address:
+            raise left
+        self.left = self.left or left
+        self.graph.note(
+            f"{where}: data leaves the framework at `{asked}`; it is not followed there"
+        )
+        with torch._C._DisableTorchDispatch():
+            return torch.full(tensor.shape, math.nan, dtype=tensor.dtype, device="cpu")
+
+    def _require_nothing_back(self, given: Any) -> None:
+        """Refuse data that comes back from where it could not be followed."""
+        for each in tree_flatten(given)[0]:
+            back = isinstance(each, float) and math.isnan(each)
+            if is_tensor(each) and each.device.type != "meta" and each.is_floating_point():
+                back = bool(each.isnan().any())
+            if back and self.left is not None:
+                raise self.left
 
     def __torch_dispatch__(
         self,
@@ -59,7 +105,9 @@ class Recorder(TorchDispatchMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        given: tuple[tuple[Any, ...], dict[str, Any]] = (args, kwargs or {})
+        given: tuple[tuple[Any, ...], dict[str, Any]] = without_generators((args, kwargs or {}))
+        if self.left is not None:
+            self._require_nothing_back(given)
         args, named = tree_map_only(torch.Tensor, self.shadows.enter, given)
         if "device" in named:
             named = {**named, "device": torch.device("meta")}
@@ -67,20 +115,51 @@ class Recorder(TorchDispatchMode):
         if base_name(func) in _READS:
             return func(*map(self.real, tensors))
         written = mutated(func, args, named)
-        if base_name(func) in SPELLED_OUT:
+        plain = without_out(func)
+        if plain is not None:
+            return self._run_into(func, plain, args, named)
+        unknown = not all(map(self.shadows.known, tensors))
+        spelling = spelled_out(func, args)
+        if spelling is not None:
             with self:
-                spelled = SPELLED_OUT[base_name(func)](*args, **named)
+                spelled: Any = spelling(*args, **named)
                 return args[0].copy_(spelled) if func._schema.name.endswith("_") else spelled
         independent = base_name(func) in (*_LIKE, *_NEW)
-        known = independent or all(map(self.shadows.known, tensors))
+        known = independent or not unknown
         run = self._run_known if known else self._run_unknown
+        law = None
+        if is_random(func):
+            law = law_of(func, args, named)
+            self._draws += 1  # a draw of another size must not change those that follow
+            torch.default_generator.manual_seed(self._draws)
+        entering = written and any(map(self.graph.is_signal, tensors))
+        self.shadows.remember(written if entering else (), copied=known)
         out = run(func, args, named, written)
         outs = tensors_of(out)
         for each in outs:
             self.shadows.keep(each)
-        if not self.paused and not independent:
+        if self.paused:
+            return out
+        if law is not None and (outs[0].is_floating_point() or outs[0].dtype == torch.bool):
+            self.graph.add_noise(f"aten.{base_name(func)}", outs[0], law)
+        elif not independent:
             self.graph.record(Call(func, args, named, outs, written))
         return out
+
+    def _run_into(
+        self, func: torch._ops.OpOverload, plain: torch._ops.OpOverload, args: Any, named: Any
+    ) -> Any:
+        """Run an operator that writes to `out=` as the plain one, and copy what it makes."""
+        names = [each.name for each in func._schema.arguments if each.is_out]
+        targets = [named[name] for name in names]
+        rest = {name: each for name, each in named.items() if name not in names}
+        with self:
+            made = plain(*args, **rest)
+            for target, each in zip(targets, [made] if is_tensor(made) else made, strict=True):
+                if target.shape != each.shape:
+                    target.resize_(each.shape)
+                target.copy_(each)
+        return targets[0] if len(targets) == 1 else tuple(targets)
 
     def _run_known(
         self,
@@ -98,10 +177,18 @@ class Recorder(TorchDispatchMode):
         else:
             shadowed = tree_map_only(torch.Tensor, self.shadows.of, (args, real_kwargs))
             real = _run_real(func, *shadowed)
+        mean = expected(func, args, kwargs)
+        if is_tensor(mean):
+            mean = self.shadows.of(mean).clone()
         if name.startswith(("empty", "new_empty")):
             real.zero_()
+        elif mean is not None:
+            real.copy_(torch.as_tensor(mean))
         if written:
-            return func(*args, **kwargs)
+            out = func(*args, **kwargs)
+            if name.startswith("resize"):
+                self.shadows.resized(args[0])
+            return out
         held = tensors_of((args, kwargs))
         own = {storage_of(self.shadows.of(each)) for each in held if self.shadows.known(each)}
         fresh = lambda each: self.shadows.give(  # noqa: E731

@@ -7,6 +7,7 @@ writes need no bookkeeping: a write of something unknown takes the whole storage
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -30,8 +31,10 @@ class Shadows:
     def __init__(self, seed: int = 0) -> None:
         self._bases: dict[int, torch.Tensor] = {}
         self._twins: dict[int, torch.Tensor] = {}
+        self._former: dict[int, torch.Tensor] = {}
         self._alive: list[Any] = []
-        self._generator = torch.Generator().manual_seed(seed)
+        self._generator = torch.Generator()
+        self._guesses = seed
 
     def keep(self, tensor: torch.Tensor) -> None:
         """Keep a storage alive, so that its identity is never used twice."""
@@ -82,8 +85,42 @@ class Shadows:
         """Mark the tensor's storage as unknown: something unknown was written there."""
         self._bases.pop(storage_of(tensor), None)
 
+    def remember(self, tensors: Sequence[torch.Tensor], *, copied: bool) -> None:
+        """Keep what is known of tensors that the next op writes to, until the one after it."""
+        known = [each for each in tensors if self.known(each)]
+        self._former = {
+            storage_of(each): base.clone() if copied else base
+            for each in known
+            for base in (self._bases[storage_of(each)],)
+        }
+
+    def former(self, tensor: torch.Tensor) -> torch.Tensor | None:
+        """Return what a tensor held before the op that just wrote to it, if that was known."""
+        base = self._former.get(storage_of(tensor))
+        if base is None or base.dtype != tensor.dtype:
+            return None
+        return base.as_strided(tensor.shape, tensor.stride(), tensor.storage_offset())
+
+    def former_whole(self, tensor: torch.Tensor) -> torch.Tensor | None:
+        """Return what all of a tensor's storage held before that."""
+        return self._former.get(storage_of(tensor))
+
+    def resized(self, tensor: torch.Tensor) -> None:
+        """Follow a storage that was resized: what is new there counts as zeros."""
+        old = self._bases.pop(storage_of(tensor), None)
+        if old is None:
+            return
+        count = tensor.untyped_storage().nbytes() // tensor.element_size()
+        new = torch.zeros(count, dtype=tensor.dtype)
+        if old.dtype == new.dtype:
+            kept = min(len(old), count)
+            new[:kept] = old[:kept]
+        self._bases[storage_of(tensor)] = new
+
     def guess(self, tensor: torch.Tensor) -> torch.Tensor:
         """Return plausible values for an unknown tensor: normal, fair coins, or zeros."""
+        self._guesses += 1  # a guess of another size must not change those that follow
+        self._generator.manual_seed(self._guesses)
         if tensor.dtype == torch.bool:
             return torch.randint(2, tensor.shape, generator=self._generator, device="cpu").bool()
         if tensor.is_floating_point():

@@ -9,6 +9,9 @@ from typing import Any, Final
 import torch
 from torch.nn import functional
 
+from xavier.frameworks.torch._calls import is_tensor
+from xavier.frameworks.torch._op_kinds import base_name
+
 
 def _glu(x: torch.Tensor, axis: int = -1) -> torch.Tensor:
     left, right = x.chunk(2, axis)
@@ -35,7 +38,22 @@ def _rrelu(
     return functional.leaky_relu(x, slope)
 
 
-SPELLED_OUT: Final[dict[str, Callable[..., Any]]] = {
+def _normal(mean: Any, std: Any = 1.0, **_: Any) -> torch.Tensor:
+    one = mean if isinstance(mean, torch.Tensor) else std
+    return mean + std * torch.randn_like(one)
+
+
+def spelled_out(
+    func: torch._ops.OpOverload, args: Any
+) -> Callable[..., torch.Tensor | tuple[torch.Tensor, ...]] | None:
+    """Return what an operator is made of, if it is spelled out here."""
+    name, in_place = base_name(func), func._schema.name.endswith("_")
+    if name == "normal" and not in_place and any(map(is_tensor, args)):
+        return _normal
+    return _SPELLED_OUT.get(name)
+
+
+_SPELLED_OUT: Final[dict[str, Callable[..., Any]]] = {
     "glu": _glu,
     "log_sigmoid_forward": _log_sigmoid,
     "rrelu_with_noise": _rrelu,

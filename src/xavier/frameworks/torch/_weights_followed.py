@@ -20,15 +20,17 @@ from xavier.frameworks.torch._op_kinds import kind_of
 from xavier.frameworks.torch._shadows import Shadows
 from xavier.frameworks.torch._weight_maps import AddressSpace, LostAxesError, WeightMap
 
+_ARITHMETIC = (OpKind.MULTIPLY, OpKind.ADD)
 _COPIES = ("clone", "contiguous", "_to_copy", "detach", "alias", "lift_fresh")
 
 
 @dataclass(frozen=True)
 class Lost:
-    """A tensor of weights whose axes were lost: whose it was, and what was done to them."""
+    """A tensor computed from weights: from whose, by which call, and what was done in all."""
 
     names: tuple[str, ...]
     call: Call
+    done: tuple[str, ...] = ()
 
 
 class FollowedWeights:
@@ -57,7 +59,7 @@ class FollowedWeights:
         return self._maps.get(key_of(tensor))
 
     def lost(self, tensor: torch.Tensor) -> Lost | None:
-        """Return what is known of weights whose axes were lost."""
+        """Return what is known of weights that something was done to."""
         return self._lost.get(key_of(tensor))
 
     def __contains__(self, tensor: torch.Tensor) -> bool:
@@ -85,20 +87,36 @@ class FollowedWeights:
             maps = self._moved(call)
         except (LostAxesError, RuntimeError, TypeError):
             maps = None
-        if maps is None or len(maps) != len(call.outs):
-            names = dict.fromkeys(name for each in call.tensors for name in self.names(each))
-            for each in call.outs:
-                self._lost[key_of(each)] = Lost(tuple(names), call)
-            return
-        for each, weights in zip(call.outs, maps, strict=True):
-            self._maps[key_of(each)] = weights
+        followed = maps is not None and len(maps) == len(call.outs)
+        if not followed or self._is_masked(call) or any(map(self.lost, call.tensors)):
+            lost = self._computed(call)
+            self._lost.update((key_of(each), lost) for each in call.outs)
+        if followed and maps is not None:
+            self._maps.update(zip(map(key_of, call.outs), maps, strict=True))
+
+    def _computed(self, call: Call) -> Lost:
+        names = dict.fromkeys(name for each in call.tensors for name in self.names(each))
+        before = [lost.done for each in call.tensors if (lost := self.lost(each)) is not None]
+        done = dict.fromkeys(step for steps in before for step in steps)
+        if kind_of(call.func) is not OpKind.MOVE or not done:
+            done[call.name.lstrip("_")] = None
+        return Lost(tuple(names), call, tuple(done))
+
+    def _is_masked(self, call: Call) -> bool:
+        """Tell whether a call multiplies weights by numbers that are not all alike."""
+        others = [each for each in call.tensors if each not in self]
+        return kind_of(call.func) in _ARITHMETIC and any(
+            self._shadows.known(each) and not _is_uniform(self._shadows.of(each)) for each in others
+        )
 
     def _moved(self, call: Call) -> list[WeightMap] | None:
         mapped = [each for each in call.tensors if self.map_of(each) is not None]
         kind = kind_of(call.func)
-        if kind is OpKind.MULTIPLY or call.name in ("div", "neg"):
+        if kind in _ARITHMETIC or call.name in ("div", "neg", "pow"):
             return self._scaled(call, mapped)
-        if kind is not OpKind.MOVE or any(self.lost(each) for each in call.tensors):
+        if kind is not OpKind.MOVE or any(
+            self.lost(each) and self.map_of(each) is None for each in call.tensors
+        ):
             return None
         first = self._maps[key_of(mapped[0])]
         if call.name in _COPIES:
@@ -121,19 +139,38 @@ class FollowedWeights:
         return self._shadows.of(tensor) if self._shadows.known(tensor) else tensor
 
     def _scaled(self, call: Call, mapped: list[torch.Tensor]) -> list[WeightMap] | None:
-        if len(mapped) != 1:
+        if len(mapped) != 1 or call.outs[0].shape != mapped[0].shape:
             return None
         factor = -1.0 if call.name == "neg" else self._factor(call, mapped[0])
         first = self._maps[key_of(mapped[0])]
-        return None if factor is None else [replace(first, scale=first.scale * factor)]
+        return None if not factor else [replace(first, scale=first.scale * factor)]
 
     def _factor(self, call: Call, weight: torch.Tensor) -> float | None:
-        """Return the number that a product or quotient multiplies a weight by, if it is one."""
-        other: Any = call.args[1] if call.args[0] is weight else call.args[0]
+        """Return the number that an op multiplies a weight by, if that is all it does."""
+        is_left = call.args[0] is weight
+        other: Any = call.args[1] if is_left else call.args[0]
         if is_tensor(other):
-            if other.numel() != 1 or not self._shadows.known(other):
+            if other in self or not self._shadows.known(other):
                 return None
-            other = self._shadows.of(other).item()
-        if call.name != "div":
-            return float(other)
-        return 1 / float(other) if call.args[0] is weight and other else None
+            other = self._shadows.of(other)
+            if other.numel() == 0 or other.is_complex():
+                return None
+            uniform = _is_uniform(other)
+            if not uniform and call.name != "mul":
+                return None
+            # A mask counts as the number that gives the weights the same second moment.
+            other = other.reshape(-1)[0] if uniform else other.double().square().mean().sqrt()
+        number = float(other)
+        if call.name == "mul":
+            return number
+        if call.name == "div":
+            return 1 / number if is_left and number and "rounding_mode" not in call.kwargs else None
+        if call.name == "pow":
+            return 1.0 if is_left and number == 1 else None
+        if number != 0:
+            return None
+        return 1.0 if call.name == "add" or (call.name == "sub" and is_left) else None
+
+
+def _is_uniform(values: torch.Tensor) -> bool:
+    return bool((values == values.reshape(-1)[0]).all()) if values.numel() else True

@@ -91,6 +91,8 @@ def load_batch(path: Path) -> Any:
         known = ", ".join(_READERS)
         ends = f"files that end in {path.suffix}" if path.suffix else "a file without a suffix"
         raise TargetError(f"--batch {path}: cannot read {ends}", hint=f"known: {known}")
+    if path.is_dir():
+        raise TargetError(f"--batch {path} is a folder, expected a file of arrays")
     if not path.is_file():
         raise TargetError(f"--batch {path}: there is no such file", hint="is the path right?")
     reader = {".npz": _read_npz, ".safetensors": _read_safetensors, ".pt": _read_pt}[path.suffix]
@@ -192,7 +194,10 @@ def _read_npz(path: Path) -> dict[str, torch.Tensor]:
                 raise ValueError("it is a single array, no archive of them")
             arrays = {name: archive[name] for name in archive.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise TargetError(f"--batch {path} cannot be read: {error}", hint=hint) from error
+        # numpy would have the file's code run, which is not for a stranger's file.
+        foreign = isinstance(error, ValueError) and "pickle" in str(error)
+        why = "it is no archive of numbers" if foreign else str(error)
+        raise TargetError(f"--batch {path} cannot be read: {why}", hint=hint) from error
     try:
         return {name: torch.from_numpy(_native(array)) for name, array in arrays.items()}
     except TypeError as error:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from xavier._errors import TraceError, said
+from xavier._errors import TraceError, brief
 from xavier._types.signal import NONFINITE_EXAMPLE, OpSignal, Signal, WeightSignal
 from xavier.frameworks.torch import _moments
 from xavier.frameworks.torch._example import arguments, copied, describe, hint_for, tensors_in
@@ -180,7 +180,7 @@ def _errors(model: nn.Module, example: Any) -> Iterator[None]:
     except Exception as error:
         raise TraceError(
             f"{type(model).__name__} raised {type(error).__name__} on the example "
-            f"({describe(example)}): {' '.join(str(error).split()) or 'no message'}",
+            f"({describe(example)}): {brief(str(error)) or 'no message'}",
             hint=hint_for(error, example),
         ) from error
 
@@ -198,8 +198,10 @@ def _gradients(
         found = torch.autograd.grad(ends, parameters, cotangents, allow_unused=True)
     except Exception as error:
         raise TraceError(
-            f"the backward pass raised {said(error)}",
-            hint="does loss.backward() run on this model?",
+            f"the backward pass raised {type(error).__name__}: {brief(str(error))}",
+            hint="switch activation checkpointing off for this run"
+            if "checkpoint" in f"{type(error).__name__} {error}".lower()
+            else "does loss.backward() run on this model?",
         ) from error
     by_identity = {id(p): gradient for p, gradient in zip(parameters, found, strict=True)}
     return [by_identity.get(id(p)) for _, p in leaves]
@@ -250,6 +252,7 @@ def _op_signal(op: Op) -> OpSignal:
         dead=op.dead,
         correlation=op.correlation,
         nonfinite=op.output.nonfinite,
+        silent=op.silent,
         jacobian_mean=mean,
         jacobian_rms=rms,
     )

@@ -30,7 +30,9 @@ from xavier.frameworks.torch._meta_run import (
     swap_in,
 )
 from xavier.frameworks.torch._module_facts import fed_by_order, is_layer_weight, module_facts
+from xavier.frameworks.torch._own_backwards import noting_own_backwards
 from xavier.frameworks.torch._parametrizations import effective_weights
+from xavier.frameworks.torch._randomness import seed_generators
 from xavier.frameworks.torch._recorder import Recorder
 from xavier.frameworks.torch._untraceable import failed, initialized_copy, notes, require_traceable
 from xavier.frameworks.torch.names import Slot, buffers, canonical, slots, structure_digest
@@ -71,7 +73,12 @@ def trace(model: nn.Module, example: Any) -> Flow:
         values=values,
         outputs=tuple(outputs),
         parameters=tuple(
-            _parameter(slot, arrived[slot.name], touched=slot.name in graph.touched)
+            _parameter(
+                slot,
+                arrived[slot.name],
+                touched=slot.name in graph.touched,
+                through=graph.through.get(slot.name, ""),
+            )
             for slot in found
         ),
         buffers=tuple((each.name, tuple(each.shape)) for each in buffers(model)),
@@ -146,14 +153,17 @@ def _run(model: nn.Module, example: Any, found: tuple[Slot, ...], recorder: Reco
     with ExitStack() as stack:
         stack.enter_context(torch.no_grad())
         stack.enter_context(following_modules(paths, graph.paths, parametrization))
-        stack.enter_context(RealReads(recorder.real))
+        stack.enter_context(RealReads(recorder.real, recorder.handed_over))
         stack.enter_context(recorder)
+        stack.enter_context(noting_own_backwards(graph.note, lambda: graph.paths[-1]))
+        seed_generators()
         try:
             out = model(*args, **kwargs)
         except XavierError:
             raise
         except Exception as error:
-            raise failed(error, graph.paths[-1], example) from error
+            told = recorder.left or failed(error, graph.paths[-1], example)
+            raise told from error
     return [value for each in tensors_in(out) if (value := graph.value_of(each)) is not None]
 
 
@@ -188,17 +198,22 @@ def _completed(
         if value.name in arrived and math.isnan(arrived[value.name].mean)
     }
     found = {name: of_tensor(value) for name, value in kept_values(model, unknown).items()}
-    moments = {
-        name: replace(arrived[name], mean=found[name].mean, second=found[name].second)
+    given = {
+        name: replace(found[name], deliberate=arrived[name].deliberate, facts=arrived[name].facts)
         for name in found
     }
-    return {**arrived, **moments}
+    return {**arrived, **given}
 
 
 def _norm_axis(slot: Slot) -> int:
     """Return the stored axis that a spectral norm leaves as the rows of its matrix."""
     found = effective_weights(slot.owner) if slot.parametrization == "spectral_norm" else ()
     return next((each.dim for each in found if each.attribute == slot.attribute), 0)
+
+
+def _greatest_finite(dtype: torch.dtype) -> float:
+    """Return the largest number of a dtype that is drawn; infinity of one that is not."""
+    return torch.finfo(dtype).max if dtype.is_floating_point or dtype.is_complex else math.inf
 
 
 def _parameter(slot: Slot, arrival: Arrival, *, touched: bool, **extra: str) -> Parameter:
@@ -217,7 +232,10 @@ def _parameter(slot: Slot, arrival: Arrival, *, touched: bool, **extra: str) -> 
             "constant": arrival.constant,
             "deliberate": arrival.deliberate,
             "second": arrival.second,
+            "largest": arrival.largest,
+            "runs": arrival.runs,
             "norm_axis": _norm_axis(slot),
+            "greatest_finite": _greatest_finite(slot.dtype),
             **extra,
         },
     )

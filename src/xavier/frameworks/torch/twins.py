@@ -26,6 +26,7 @@ from xavier.frameworks.torch._draws import (
     clamp,
     draw_law,
     require_drawable,
+    require_tensor,
     write_between,
     write_law,
     zero_in_columns,
@@ -53,6 +54,11 @@ __all__ = [
 ]
 
 _MATRIX_AXES = 2
+_GAINS = (
+    *("linear", "conv1d", "conv2d", "conv3d"),
+    *("conv_transpose1d", "conv_transpose2d", "conv_transpose3d"),
+    *("sigmoid", "tanh", "relu", "leaky_relu", "selu"),
+)
 
 
 def uniform_(
@@ -259,8 +265,8 @@ def kaiming_uniform_(  # noqa: PLR0913 - torch's signature
 
     Raises:
         ShapeError: If it has fewer than two axes.
-        UnknownNameError: If there is no such mode.
-        ValueError: From `calculate_gain`; and what `uniform_` raises.
+        UnknownNameError: If there is no such mode, or torch knows no gain of the nonlinearity.
+        ValueError: From `calculate_gain`, for a slope that is no number.
 
     Warns:
         UserWarning: If the tensor is empty.
@@ -331,6 +337,7 @@ def orthogonal_(
         Saxe, McClelland and Ganguli, "Exact solutions to the nonlinear dynamics of learning in
         deep linear neural networks", 2013.
     """
+    require_tensor(tensor)
     if tensor.dim() < _MATRIX_AXES:
         raise ShapeError(f"shape is {tuple(tensor.shape)}, expected two or more axes")
     return draw_law(tensor, Orthogonal(gain), generator, name=name, seed=seed)
@@ -368,6 +375,7 @@ def sparse_(
     Reference:
         Martens, "Deep learning via Hessian-free optimization", 2010, section 5.
     """
+    require_tensor(tensor)
     if tensor.dim() != _MATRIX_AXES:
         raise ShapeError(f"shape is {tuple(tensor.shape)}, expected two axes")
     if not 0 <= sparsity <= 1:
@@ -383,6 +391,7 @@ def sparse_(
 
 
 def _fans(tensor: torch.Tensor) -> tuple[int, int]:
+    require_tensor(tensor)
     if tensor.dim() < _MATRIX_AXES:
         raise ShapeError(
             f"shape is {tuple(tensor.shape)}, expected two or more axes: fewer have no fans"
@@ -398,6 +407,7 @@ def _xavier_std(tensor: torch.Tensor, gain: float) -> float:
 
 
 def _kaiming_std(tensor: torch.Tensor, a: float, mode: str, nonlinearity: str) -> float:
+    require_tensor(tensor)
     if 0 in tensor.shape:
         warnings.warn("an empty tensor has nothing to initialize", stacklevel=3)
         return 0.0
@@ -405,5 +415,10 @@ def _kaiming_std(tensor: torch.Tensor, a: float, mode: str, nonlinearity: str) -
     fans: dict[str, int] = {"fan_in": fan_in, "fan_out": fan_out}
     if mode.lower() not in fans:
         raise UnknownNameError("mode", mode, fans)
-    gain = calculate_gain(nonlinearity, a)  # pyright: ignore[reportArgumentType]
+    try:
+        gain = calculate_gain(nonlinearity, a)  # pyright: ignore[reportArgumentType]
+    except ValueError as error:
+        if nonlinearity in _GAINS:
+            raise
+        raise UnknownNameError("nonlinearity", str(nonlinearity), _GAINS) from error
     return gain / math.sqrt(fans[mode.lower()])

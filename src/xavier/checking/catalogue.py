@@ -1,0 +1,37 @@
+"""Every finding that a check may make, by its code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from xavier._errors import UnknownNameError
+
+FINDINGS: Final = {
+    "constant": "all elements are equal in a weight that must break symmetry",
+    "constant-frozen": "all elements are equal in a weight that is not trained",
+    "duplicate": "two parameters are equal to the bit and not tied",
+    "identical-units": "rows of a weight are equal",
+    "no-plan": "the model could not be traced, so no law was held against its weights",
+    "nonfinite": "elements are NaN or infinite",
+    "parametrization-forgotten": "a weight is no longer computed by its parametrization",
+    "residual-unscaled": "a residual writer's standard deviation is larger than its law's",
+    "std-off-recipe": "a standard deviation is none that the law explains",
+    "truncation-dead": "elements lie beyond the bounds of the truncated law",
+    "uninitialized": "elements are as memory has them that was never written",
+    "unregistered-weight": "a tensor asks for a gradient and is no parameter",
+    "zero-weight": "all elements are zero",
+}
+
+
+def require_known(codes: Iterable[str]) -> frozenset[str]:
+    """Return the codes of findings.
+
+    Raises:
+        UnknownNameError: If one is none.
+    """
+    given = frozenset(codes)
+    for code in sorted(given):
+        if code not in FINDINGS:
+            raise UnknownNameError("finding", code, FINDINGS)
+    return given
