@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Final
 
 import torch
@@ -49,7 +50,7 @@ class Plain(nn.Module):
         super().__init__()
         self.function = FUNCTIONS[case.activation]
         sizes = [SIDE * SIDE, *(case.width for _ in range(case.depth))]
-        self.layers = nn.ModuleList(nn.Linear(*pair) for pair in zip(sizes, sizes[1:], strict=False))
+        self.layers = nn.ModuleList(nn.Linear(*pair) for pair in pairwise(sizes))
         self.head = nn.Linear(case.width, CLASSES)
 
     def forward(self, pictures: torch.Tensor) -> torch.Tensor:
@@ -67,9 +68,7 @@ class Convolution(nn.Module):
         super().__init__()
         self.function = FUNCTIONS[case.activation]
         sizes = [1, *(case.width for _ in range(case.depth))]
-        self.layers = nn.ModuleList(
-            nn.Conv2d(*pair, 3, padding=1) for pair in zip(sizes, sizes[1:], strict=False)
-        )
+        self.layers = nn.ModuleList(nn.Conv2d(*pair, 3, padding=1) for pair in pairwise(sizes))
         self.head = nn.Linear(case.width, CLASSES)
 
     def forward(self, pictures: torch.Tensor) -> torch.Tensor:
