@@ -206,6 +206,20 @@ def disagreement(world: int) -> None:
         assert all(torch.equal(before[name], after[name]) for name in before)
 
 
+def disagreement_on_a_mesh(world: int) -> None:
+    """One process of four with another seed: all raise, whatever axis they share with it."""
+    mesh = init_device_mesh("cpu", (2, world // 2), mesh_dim_names=("replicate", "shard"))
+    for other in (8, None):
+        model = build(meta=True)
+        for each in model:
+            fully_shard(each, mesh=mesh)
+        seed = other if dist.get_rank() == 0 else 7
+        told = f"the processes disagree about the seed: {'none' if other is None else other} in pro"
+        with pytest.raises(PlanError, match=told):
+            xavier.init_(model, batch(), seed=seed)
+        assert all(each.is_meta for each in model.parameters())
+
+
 def shared_seed(world: int) -> None:
     """Without a seed all processes take the first one's."""
     torch.manual_seed(dist.get_rank())
@@ -234,7 +248,7 @@ def checked(world: int) -> None:
 
 SCENARIOS = (
     fsdp, hybrid, tensor_parallel, every_placement, orthogonal, partial, disagreement, shared_seed,
-    checked,
+    checked, disagreement_on_a_mesh,
 )  # fmt: skip
 
 

@@ -60,6 +60,10 @@ def test_a_process_that_disagrees_is_found_before_anything_is_drawn(tmp_path):
     play("disagreement", 2, tmp_path)
 
 
+def test_a_process_that_disagrees_on_a_mesh_of_two_axes_is_told_of_by_all(tmp_path):
+    play("disagreement_on_a_mesh", 4, tmp_path)
+
+
 def test_without_a_seed_all_processes_take_the_first_ones(tmp_path):
     play("shared_seed", 2, tmp_path)
 

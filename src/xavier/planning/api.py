@@ -119,7 +119,7 @@ def init_(  # noqa: PLR0913 - the public contract
     by_data = plan is None and _resolved(recipe).name == _BY_DATA
     if by_data and example is None:
         raise PlanError(f"the recipe {_BY_DATA} needs an example input", hint="pass example=")
-    made, advance = _settled(
+    made, seeded, advance = _settled(
         model,
         example,
         plan,
@@ -130,6 +130,8 @@ def init_(  # noqa: PLR0913 - the public contract
         overrides=overrides,
         overwrite_zeros=overwrite_zeros,
     )
+    backend_of(model).check_fits(model, made)
+    made = backend_of(model).agreed(model, made, seeded=seeded)
     drawn = _carried_out(model, made, example if by_data else None, progress)
     advance()
     return drawn if plan is None else completed(drawn, backend_of(model).slots(model))
@@ -204,7 +206,7 @@ def write_checkpoint(  # noqa: PLR0913 - the public contract
             f"the recipe {_BY_DATA} measures drawn weights, and a checkpoint's are never all there",
             hint="init_ the model itself, and save its state dict",
         )
-    made, advance = _settled(
+    made, _, advance = _settled(
         model,
         example,
         plan,
@@ -240,8 +242,8 @@ def _settled(
     scope: str,
     only: Only | None,
     **settings: Any,
-) -> tuple[Plan, Callable[[], None]]:
-    """Return the plan to carry out, with its seed and scope, and what to call when it is done.
+) -> tuple[Plan, bool, Callable[[], None]]:
+    """Return the plan to carry out, whether its seed was given, and what to call when it is done.
 
     The framework's generator, which gives the seed where nothing else does, advances by that call:
     what is interrupted has the same seed again.
@@ -253,10 +255,11 @@ def _settled(
         _require_nothing_beside(**beside)
     plan = select(plan, only)
     chosen, advance = plan.seed if seed is None else seed, _nothing
+    seeded = chosen is not None
     if chosen is None:
-        chosen, advance = backend_of(model).next_seed()
+        chosen, advance = backend_of(model).next_seed(model)
     key = Key(chosen, scope or plan.scope)
-    return replace(plan, seed=key.seed, scope=key.name), advance
+    return replace(plan, seed=key.seed, scope=key.name), seeded, advance
 
 
 def _nothing() -> None: ...
@@ -265,8 +268,6 @@ def _nothing() -> None: ...
 def _carried_out(model: Any, plan: Plan, example: Any, progress: Progress | None) -> Plan:
     """Draw a plan, and with an example rescale it; on an error nothing is left half-made."""
     backend = backend_of(model)
-    backend.check_fits(model, plan)
-    backend.require_agreement(model, plan)
     values = backend.owner_values(model, plan)
     to_meta = backend.materialize(model, values)
     try:

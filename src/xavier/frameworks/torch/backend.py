@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from xavier.frameworks.torch.agreement import require_agreement
+from xavier.frameworks.torch.agreement import agreed
 from xavier.frameworks.torch.checkpoint import write_checkpoint
 from xavier.frameworks.torch.lsuv import rescale
 from xavier.frameworks.torch.names import buffers, slots
@@ -11,13 +11,13 @@ from xavier.frameworks.torch.trace import trace, untraced
 from xavier.frameworks.torch.write import all_or_nothing, check_fits, next_seed, write
 
 __all__ = [
+    "agreed",
     "all_or_nothing",
     "buffers",
     "check_fits",
     "materialize",
     "next_seed",
     "owner_values",
-    "require_agreement",
     "rescale",
     "slots",
     "trace",

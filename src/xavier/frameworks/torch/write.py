@@ -23,6 +23,7 @@ from xavier.bits import Key
 from xavier.frameworks.torch._effective import is_rebuilt, rebuilt, settle, tensors_of, unfold
 from xavier.frameworks.torch._elements import write_assignment
 from xavier.frameworks.torch._fit import Job, check_fits, jobs
+from xavier.frameworks.torch.agreement import is_sharded
 from xavier.frameworks.torch.names import inner
 
 __all__ = ["SameBitsWarning", "all_or_nothing", "check_fits", "default_seed", "next_seed", "write"]
@@ -122,7 +123,7 @@ def default_seed() -> int:
     The generator advances by one number. Where `torch.distributed` is initialized, rank 0's
     seed is broadcast.
     """
-    seed = int(torch.empty((), dtype=torch.int64, device="cpu").random_())
+    seed = _own_seed()
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         shared = [seed]
         torch.distributed.broadcast_object_list(shared, src=0)
@@ -130,10 +131,17 @@ def default_seed() -> int:
     return seed
 
 
-def next_seed() -> tuple[int, Callable[[], None]]:
-    """Return what `default_seed` would, and what advances the generator as that does."""
+def _own_seed() -> int:
+    return int(torch.empty((), dtype=torch.int64, device="cpu").random_())
+
+
+def next_seed(model: nn.Module) -> tuple[int, Callable[[], None]]:
+    """Return what `default_seed` would, and what advances the generator as that does.
+
+    For a sharded model it is this process's own proposal: `agreed` takes one for all.
+    """
     before = torch.get_rng_state()
-    seed = default_seed()
+    seed = _own_seed() if is_sharded(model) else default_seed()
     after = torch.get_rng_state()
     torch.set_rng_state(before)
     return seed, functools.partial(torch.set_rng_state, after)
