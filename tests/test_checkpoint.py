@@ -215,14 +215,53 @@ def test_a_killed_writer_leaves_whole_files_and_the_next_one_keeps_them(tmp_path
     assert _named(out) == _named(tmp_path / "once")
 
 
-def test_a_finished_file_that_was_changed_is_written_again(tmp_path):
+def test_a_finished_file_that_was_changed_since_is_somebodys_and_replaced_by_force_alone(tmp_path):
     settings = {"plan": _gpt_plan(), "seed": 1, "max_shard_size": 200_000}
     xavier.write_checkpoint(_meta("gpt"), tmp_path, **settings)
     file = sorted(tmp_path.glob("model-*"))[1]
     good = file.read_bytes()
-    file.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
+    trained = good[:-1] + bytes([good[-1] ^ 1])
+    file.write_bytes(trained)
+    with pytest.raises(WriteError, match=f"has not written: {file.name}"):
+        xavier.write_checkpoint(_meta("gpt"), tmp_path, **settings)
+    assert file.read_bytes() == trained
+    xavier.write_checkpoint(_meta("gpt"), tmp_path, **settings, force=True)
+    assert file.read_bytes() == good
+
+
+def test_a_finished_file_that_is_gone_is_written_again(tmp_path):
+    settings = {"plan": _gpt_plan(), "seed": 1, "max_shard_size": 200_000}
+    xavier.write_checkpoint(_meta("gpt"), tmp_path, **settings)
+    file = sorted(tmp_path.glob("model-*"))[1]
+    good = file.read_bytes()
+    file.unlink()
     xavier.write_checkpoint(_meta("gpt"), tmp_path, **settings)
     assert file.read_bytes() == good
+
+
+@pytest.mark.parametrize("writes", range(1, 8))
+def test_a_writer_stopped_after_any_file_goes_on(tmp_path, monkeypatch, writes):
+    """Also between a shard and the note of it: nothing under its name is ever unknown."""
+    settings = {"plan": _gpt_plan(), "seed": 1, "max_shard_size": 500_000}
+    replace, count = Path.replace, 0
+
+    def stopped(self: Path, goal: Path) -> Path:
+        nonlocal count
+        count += 1
+        done = replace(self, goal)
+        if count == writes:
+            raise KeyboardInterrupt
+        return done
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            xavier.write_checkpoint(_meta("gpt"), tmp_path / "a", **settings)
+    xavier.write_checkpoint(_meta("gpt"), tmp_path / "a", **settings)
+    xavier.write_checkpoint(_meta("gpt"), tmp_path / "b", **settings)
+    assert _named(tmp_path / "a") == _named(tmp_path / "b")
+    for name in _named(tmp_path / "a"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
 
 def test_a_full_disk_is_told_of_and_leaves_nothing_unfinished(tmp_path, disk_of):
@@ -253,34 +292,83 @@ def test_two_writers_of_one_folder(tmp_path):
 def test_another_checkpoint_is_replaced_only_by_force_and_nothing_else_is(tmp_path):
     model = nn.Linear(64, 64)
     xavier.write_checkpoint(model, tmp_path, torch.zeros(1, 64), seed=0, max_shard_size=10)
-    (tmp_path / "tokenizer.json").write_text("{}")
-    with pytest.raises(WriteError, match="holds another checkpoint") as caught:
+    others = ["optimizer.safetensors", "tokenizer.json", ".movie.mkv.part"]
+    for name in others:
+        (tmp_path / name).write_text("{}")
+    with pytest.raises(WriteError, match="holds what this call has not written") as caught:
         xavier.write_checkpoint(model, tmp_path, torch.zeros(1, 64), seed=1)
     assert "--force" in caught.value.hint
     xavier.write_checkpoint(model, tmp_path, torch.zeros(1, 64), seed=1, force=True)
-    assert _named(tmp_path) == ["model.safetensors", "tokenizer.json", "xavier.checkpoint.json"]
+    assert _named(tmp_path) == sorted(["model.safetensors", "xavier.checkpoint.json", *others])
 
 
-def test_a_checkpoint_of_somebody_elses_is_never_taken_for_ones_own(tmp_path):
-    (tmp_path / "xavier.checkpoint.json").write_text("[")
-    with pytest.raises(WriteError, match="holds another checkpoint"):
+@pytest.mark.parametrize("text", ["[", "3", '{"files": null}'])
+def test_a_manifest_that_cannot_be_read_is_somebodys(tmp_path, text):
+    (tmp_path / "xavier.checkpoint.json").write_text(text)
+    with pytest.raises(WriteError, match=r"has not written: xavier\.checkpoint\.json"):
         xavier.write_checkpoint(nn.Linear(4, 4), tmp_path, torch.zeros(1, 4), seed=0)
+    assert (tmp_path / "xavier.checkpoint.json").read_text() == text
+
+
+def test_a_manifest_whose_files_are_no_list_has_none(tmp_path):
+    for _ in range(2):
+        xavier.write_checkpoint(nn.Linear(4, 4), tmp_path, torch.zeros(1, 4), seed=0)
+        manifest = tmp_path / "xavier.checkpoint.json"
+        manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "files": None}))
+        assert len(_read(tmp_path)) == 2
+        (tmp_path / "model.safetensors").unlink()
+
+
+def test_a_single_file_beside_shards_is_refused(tmp_path):
+    settings = {"plan": _gpt_plan(), "seed": 1, "max_shard_size": 500_000}
+    xavier.write_checkpoint(_meta("gpt"), tmp_path, **settings)
+    (tmp_path / "model.safetensors").write_bytes(b"trained")
+    with pytest.raises(WriteError, match=r"has not written: model\.safetensors"):
+        xavier.write_checkpoint(_meta("gpt"), tmp_path, **settings)
+    xavier.write_checkpoint(_meta("gpt"), tmp_path, **settings, force=True)
+    assert not (tmp_path / "model.safetensors").exists()
+
+
+def test_a_folder_under_a_files_name_is_told_of(tmp_path):
+    (tmp_path / "model.safetensors").mkdir()
+    with pytest.raises(WriteError, match=r"model\.safetensors cannot be removed: Is a directory"):
+        xavier.write_checkpoint(nn.Linear(4, 4), tmp_path, torch.zeros(1, 4), seed=0, force=True)
+
+
+def test_a_configuration_of_somebodys_is_refused(tmp_path):
+    class Configured(nn.Linear):
+        class config:  # noqa: N801 - as the library spells it
+            @staticmethod
+            def to_json_string():
+                return '{"ours": 1}'
+
+    (tmp_path / "config.json").write_text('{"mine": 1}')
+    model, batch = Configured(4, 4), torch.zeros(1, 4)
+    with pytest.raises(WriteError, match=r"has not written: config\.json"):
+        xavier.write_checkpoint(model, tmp_path, batch, seed=0)
+    assert _named(tmp_path) == ["config.json"]
+    xavier.write_checkpoint(model, tmp_path, batch, seed=0, force=True)
+    xavier.write_checkpoint(model, tmp_path, batch, seed=0)
+    assert json.loads((tmp_path / "config.json").read_text()) == {"ours": 1}
 
 
 def test_settings_that_cannot_be(tmp_path):
     model, batch = nn.Linear(4, 4), torch.zeros(1, 4)
     with pytest.raises(DtypeError, match="dtype 'int8'"):
         xavier.write_checkpoint(model, tmp_path / "a", batch, seed=0, dtype="int8")
-    with pytest.raises(WriteError, match="max_shard_size is 0"):
-        xavier.write_checkpoint(model, tmp_path / "a", batch, seed=0, max_shard_size=0)
+    for size in (0, "2GB", 1.5, True):
+        with pytest.raises(WriteError, match=f"max_shard_size is {size!r}"):
+            xavier.write_checkpoint(model, tmp_path / "a", batch, seed=0, max_shard_size=size)
     with pytest.raises(PlanError, match="measures drawn weights"):
         xavier.write_checkpoint(model, tmp_path / "a", batch, seed=0, recipe="lsuv")
     with pytest.raises(PlanError, match=r"0\.weight"):
         xavier.write_checkpoint(model, tmp_path / "a", plan=xavier.plan(nn.Sequential(model)))
     assert not (tmp_path / "a").exists()
     (tmp_path / "file").write_text("")
-    with pytest.raises(WriteError, match="cannot be written to"):
-        xavier.write_checkpoint(model, tmp_path / "file", batch, seed=0)
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    for name in ("file", "link"):
+        with pytest.raises(WriteError, match="is no folder: a file, or a link to nothing"):
+            xavier.write_checkpoint(model, tmp_path / name, batch, seed=0)
 
 
 def test_state_that_is_no_tensor(tmp_path):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -42,6 +42,9 @@ class Folder:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = (self.path / _LOCK).open("wb")
+        except FileExistsError:
+            told = f"{self.path} is no folder: a file, or a link to nothing"
+            raise WriteError(told, hint="name a folder, which is made if it is not there") from None
         except OSError as error:
             told = f"{self.path} cannot be written to: {error.strerror}"
             raise WriteError(told, hint="name a folder that you may write to") from None
@@ -49,8 +52,6 @@ class Folder:
             self._lock.close()
             told = f"another process is writing to {self.path}"
             raise WriteError(told, hint="wait for it, or name another folder")
-        for left in self.path.glob(f".*{_PART}"):
-            left.unlink(missing_ok=True)  # of a writer that was killed
         return self
 
     def _locked(self) -> bool:
@@ -77,6 +78,10 @@ class Folder:
         """Return the names of the files that are there, in order."""
         return sorted(each.name for each in self.path.iterdir() if not each.name.startswith("."))
 
+    def unfinished(self) -> list[str]:
+        """Return the temporary names that writers who were killed have left."""
+        return sorted(each.name for each in self.path.glob(f".*{_PART}"))
+
     def read(self, name: str) -> str | None:
         """Return a text file's content, or None if there is none."""
         try:
@@ -85,8 +90,16 @@ class Folder:
             return None
 
     def remove(self, name: str) -> None:
-        """Remove a file."""
-        (self.path / name).unlink(missing_ok=True)
+        """Remove a file.
+
+        Raises:
+            WriteError: If it cannot be removed: it may be a folder.
+        """
+        try:
+            (self.path / name).unlink(missing_ok=True)
+        except OSError as error:
+            told = f"{self.path / name} cannot be removed: {error.strerror}"
+            raise WriteError(told, hint="move it away, or name another folder") from None
 
     def holds(self, name: str, digest: str | None) -> bool:
         """Return whether a file is there whose content has a digest."""
@@ -98,11 +111,19 @@ class Folder:
                 found.update(block)
         return found.hexdigest() == digest
 
-    def write(self, name: str, content: Iterable[bytes | memoryview]) -> str:
+    def write(
+        self,
+        name: str,
+        content: Iterable[bytes | memoryview],
+        *,
+        announce: Callable[[str], None] = lambda _: None,
+    ) -> None:
         """Write a file under a temporary name, and give it its own once it is on the disk.
 
-        Returns:
-            The content's digest.
+        Args:
+            name: Its name.
+            content: Its bytes.
+            announce: Is told the content's digest just before the file gets its name.
 
         Raises:
             WriteError: If it cannot be written; nothing of it is left then.
@@ -116,6 +137,7 @@ class Folder:
                     found.update(block)
                 file.flush()
                 os.fsync(file.fileno())
+            announce(found.hexdigest())
             temporary.replace(self.path / name)
         except OSError as error:
             told = f"{self.path / name} cannot be written: {error.strerror}"
@@ -125,4 +147,3 @@ class Folder:
         finally:
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
-        return found.hexdigest()

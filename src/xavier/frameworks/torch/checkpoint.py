@@ -11,7 +11,9 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,9 +31,14 @@ from xavier.frameworks.torch._safetensors import CODES, Entry, content
 __all__ = ["write_checkpoint"]
 
 MANIFEST: Final = "xavier.checkpoint.json"
+CONFIG: Final = "config.json"
 INDEX: Final = "model.safetensors.index.json"
 _FORMAT: Final = "xavier-checkpoint/1"
-_OF_CHECKPOINTS: Final = (".safetensors", INDEX, MANIFEST)
+# A checkpoint's own files, and those of them that a killed writer left under a temporary name.
+_IS_OF_CHECKPOINT: Final = re.compile(
+    r"\.?(?:model(?:-\d{5}-of-\d{5})?\.safetensors|model\.safetensors\.index\.json"
+    r"|xavier\.checkpoint\.json)(?:\.part)?|\.config\.json\.part"
+).fullmatch
 _Shards = Mapping[str, Sequence[Entry]]
 
 
@@ -57,7 +64,7 @@ def write_checkpoint(  # noqa: PLR0913 - as the public verb
         folder: Where to write; made if it is not there.
         dtype: What floating tensors are written in: the name of a dtype, or None for each its own.
         max_shard_size: The most bytes of a shard; a larger tensor has one to itself.
-        force: Whether to replace another checkpoint that is there.
+        force: Whether to replace a checkpoint's files that this call has not written.
         progress: Called with (elements drawn, elements in all) as it goes on; shards that are
             kept count as drawn.
 
@@ -74,14 +81,22 @@ def write_checkpoint(  # noqa: PLR0913 - as the public verb
     shards = _sharded(entries, max_shard_size)
     task = _task(plan, entries, shards)
     told = _Progress(progress, sum(each.drawn for each in entries))
+    config = _config(model, dtype)
     with Folder(folder) as files:
-        finished = _finished(files, task, force=force)
+        finished = _finished(files, task, shards, config, force=force)
+
+        def note(name: str, digest: str) -> None:
+            finished[name] = digest
+            files.write(MANIFEST, [_document({**task, "files": finished})])
+
+        files.write(MANIFEST, [_document({**task, "files": finished})])
         for name, shard in shards.items():
-            if not files.holds(name, finished.get(name)):
-                finished[name] = files.write(name, content(shard, plan, told))
-                files.write(MANIFEST, [_document({**task, "files": finished})])
+            if name not in finished:
+                # Noted first: whenever the writer is stopped, a file under its name is known.
+                files.write(name, content(shard, plan, told), announce=partial(note, name))
             told.pass_by(sum(each.drawn for each in shard))
-        _write_config(files, model, dtype)
+        if config is not None:
+            files.write(CONFIG, [config])
         if len(shards) > 1:
             files.write(INDEX, [_document(_index(shards))])
     return folder / (INDEX if len(shards) > 1 else next(iter(shards)))
@@ -117,8 +132,8 @@ def _dtype(name: str | None) -> torch.dtype | None:
 
 def _sharded(entries: Sequence[Entry], limit: int) -> _Shards:
     """Return the shards in their order, each with its tensors in theirs."""
-    if limit < 1:
-        raise WriteError(f"max_shard_size is {limit}, expected a positive number of bytes")
+    if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
+        raise WriteError(f"max_shard_size is {limit!r}, expected a positive number of bytes")
     groups: list[list[Entry]] = [[]]
     room = limit
     for each in entries:
@@ -155,24 +170,45 @@ def _task(plan: Plan, entries: Sequence[Entry], shards: _Shards) -> dict[str, An
     }
 
 
-def _finished(files: Folder, task: Mapping[str, Any], *, force: bool) -> dict[str, str]:
-    """Return the digests of the files that an earlier writer of the same task finished."""
-    text = files.read(MANIFEST)
-    try:
-        found = json.loads(text) if text is not None else None
-    except ValueError:
-        found = {}
-    if isinstance(found, dict) and all(found.get(key) == each for key, each in task.items()):
-        return {str(name): str(digest) for name, digest in found.get("files", {}).items()}
-    others = [each for each in files.names() if each.endswith(_OF_CHECKPOINTS)]
+def _finished(
+    files: Folder,
+    task: Mapping[str, Any],
+    shards: _Shards,
+    config: bytes | None,
+    *,
+    force: bool,
+) -> dict[str, str]:
+    """Return the digests of the files that an earlier writer of the same task finished.
+
+    What else there is of a checkpoint is somebody's: it is refused, or removed by force. A file
+    that was finished and has changed since is no longer this task's.
+    """
+    found = _manifest(files)
+    ours = all(found.get(key) == each for key, each in task.items())
+    said = found.get("files")
+    recorded = said if ours and isinstance(said, dict) else {}
+    finished = {name: digest for name, digest in recorded.items() if files.holds(name, digest)}
+    known = {*finished, MANIFEST, *([INDEX] if len(shards) > 1 else [])} if ours else set()
+    others = [name for name in files.names() if _IS_OF_CHECKPOINT(name) and name not in known]
+    if config is not None and files.read(CONFIG) not in (None, config.decode()):
+        others.append(CONFIG)
     if others and not force:
         raise WriteError(
-            f"{files.path} holds another checkpoint: {', '.join(others[:3])}",
-            hint="name another folder, or replace it with force=True (--force)",
+            f"{files.path} holds what this call has not written: {', '.join(others[:3])}",
+            hint="name another folder, or replace these files with force=True (--force)",
         )
-    for each in others:
+    for each in (*others, *filter(_IS_OF_CHECKPOINT, files.unfinished())):
         files.remove(each)
-    return {}
+    return {name: digest for name, digest in finished.items() if name in shards}
+
+
+def _manifest(files: Folder) -> dict[str, Any]:
+    """Return what an earlier writer noted; nothing if there was none, or it cannot be read."""
+    try:
+        found = json.loads(files.read(MANIFEST) or "{}")
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _index(shards: _Shards) -> dict[str, Any]:
@@ -183,16 +219,16 @@ def _index(shards: _Shards) -> dict[str, Any]:
     }
 
 
-def _write_config(files: Folder, model: nn.Module, dtype: str | None) -> None:
-    """Write a Hugging Face model's configuration, so that `from_pretrained` finds it."""
+def _config(model: nn.Module, dtype: str | None) -> bytes | None:
+    """Return a Hugging Face model's configuration, by which `from_pretrained` finds its class."""
     config: Any = getattr(model, "config", None)
     if not hasattr(config, "to_json_string"):
-        return
+        return None
     config = copy.deepcopy(config)
     config.architectures = [type(model).__name__]
     if dtype is not None:
         config.dtype = dtype
-    files.write("config.json", [config.to_json_string().encode()])
+    return config.to_json_string().encode()
 
 
 def _document(content: Mapping[str, Any]) -> bytes:
