@@ -132,3 +132,9 @@ def test_an_error_in_any_thread_reaches_the_caller(
     monkeypatch.setattr(_drawing, "_draw_piece", fail)
     with pytest.raises(MemoryError, match="no room"):
         fill(np.empty(1 << 21, np.float32), LAW, key=KEY, threads=threads)
+
+
+@pytest.mark.parametrize("part", [np.array([True]), slice("a"), slice(None, None, 0)])
+def test_parts_of_an_index_that_numpy_refuses_are_told_of_in_words(part):
+    with pytest.raises(ShapeError, match="index part"):
+        draw(Normal(0.0, 1.0), (4, 4), seed=0, name="w", index=(part,))

@@ -6,6 +6,7 @@ import sys
 from threading import Thread
 from types import ModuleType
 
+import numpy as np
 import pytest
 import torch
 from scipy import stats
@@ -166,3 +167,12 @@ def test_models_of_transformers_are_drawn_by_the_kernel():
             made.append(transformers.GPT2LMHeadModel(config).transformer.wte.weight)
     assert torch.equal(*made)
     assert float(made[0].detach().std()) == pytest.approx(0.02, rel=5 / (2 * 64 * 32) ** 0.5)
+
+
+@pytest.mark.parametrize("std", [np.float32(0.5), np.float64(0.5), torch.tensor(0.5)])
+@pytest.mark.parametrize("name", ["normal_", "trunc_normal_"])
+def test_numbers_that_torch_takes_are_taken(name, std):
+    with xavier.torch.drop_in(seed=0):
+        found = getattr(nn.init, name)(torch.empty(8), std=std)
+    with xavier.torch.drop_in(seed=0):
+        assert torch.equal(found, getattr(nn.init, name)(torch.empty(8), 0.0, 0.5))

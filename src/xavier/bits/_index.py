@@ -65,7 +65,7 @@ def parse_index(index: Index, shape: tuple[SupportsIndex, ...]) -> Selection:
         if not isinstance(part, slice):
             first += _position(part, size, place) * stride
             continue
-        chosen = range(size)[part]
+        chosen = _range(part, size)
         flips.append(slice(None, None, -1 if chosen.step < 0 else None))
         chosen = chosen[::-1] if chosen.step < 0 else chosen
         first += chosen.start * stride if chosen else 0
@@ -91,8 +91,18 @@ def _expanded(index: Index, sizes: tuple[int, ...]) -> list[SupportsIndex | slic
     return parts  # pyright: ignore[reportReturnType]
 
 
+def _range(part: slice, size: int) -> range:
+    try:
+        return range(size)[part]
+    except (TypeError, ValueError) as error:
+        raise ShapeError(f"index part {part!r} is no slice of an axis: {error}") from None
+
+
 def _position(part: SupportsIndex, size: int, place: int) -> int:
-    position = operator.index(part)
+    try:
+        position = operator.index(part)
+    except TypeError:
+        raise ShapeError(f"index part {part!r} is neither an integer nor a slice") from None
     if not -size <= position < size:
         raise ShapeError(f"index {position} is outside axis {place} of size {size}")
     return position % size

@@ -10,6 +10,7 @@ from contextvars import ContextVar
 from threading import Lock
 from typing import Any, Final
 
+import numpy as np
 import torch
 
 from xavier.frameworks.torch import twins
@@ -94,9 +95,18 @@ def _stand_in(original: Callable[..., Any], twin: Callable[..., Any]) -> Callabl
     @functools.wraps(original)
     def drawing(*args: Any, **kwargs: Any) -> Any:
         tensor = args[0] if args else kwargs.get("tensor")
-        return (twin if _within.get() and _is_ours(tensor) else original)(*args, **kwargs)
+        if not _within.get() or not _is_ours(tensor):
+            return original(*args, **kwargs)
+        numbers = {name: _number(each) for name, each in kwargs.items() if name != "tensor"}
+        return twin(tensor, *map(_number, args[1:]), **numbers)
 
     return drawing
+
+
+def _number(argument: Any) -> Any:
+    """Return a number of NumPy's or in a tensor, which torch takes, as one of Python's."""
+    is_scalar = isinstance(argument, np.generic | torch.Tensor) and argument.ndim == 0
+    return argument.item() if is_scalar else argument
 
 
 def _is_ours(tensor: object) -> bool:
