@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -105,8 +106,9 @@ def _audited(model: Any, signal: Signal, plan: Plan | None, *, asked: bool) -> t
     lookups = {"embedding", "embedding_bag", "lookup"}
     used = {name for op in signal.ops if op.op not in lookups for name in op.weights}
     severity = Severity.WARNING if asked else Severity.NOTE
-    with restore.unchanged(model):
-        found = audit(arrays.stored(model), used=used, plan=plan, severity=severity)
+    walk = arrays.Walk(model)
+    with restore.unchanged(model) if walk.runs_code else nullcontext():
+        found = audit(walk, used=used, plan=plan, severity=severity)
         return (*found, *unregistered(arrays.unregistered(model)))
 
 

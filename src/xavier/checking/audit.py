@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
@@ -14,13 +13,12 @@ from xavier import laws
 from xavier._types.laws import Constant, TruncatedNormal
 from xavier._types.plan import Assignment, Plan, Role
 from xavier._types.signal import Finding, Severity
+from xavier.checking import arrays
+from xavier.checking.arrays import HUGE, TINY, Facts
 from xavier.checking.cures import init_line
 
 ALPHA = 1e-3  # of one false finding on a model whose weights have their laws, after Holm
-_HUGE = 1e15  # no law in use reaches it, and memory that was not written often does
-_TINY = 1e-30  # a law of std 1e-6 gives less than 1e-24 of its elements below it
-_TINY_SHARE = 1e-3
-_LEAST_ROW = 8  # shorter rows in low precision may be equal by chance
+_DUPLICATE = "duplicate"
 _MATERIAL = 1.05  # a ratio of stds that matters, however surely it differs from 1
 
 
@@ -47,7 +45,8 @@ def audit(
     """Return what is wrong with a model's weights by themselves.
 
     Args:
-        stored: The model's arrays; each is looked at once and let go.
+        stored: The model's arrays; each is looked at once and let go, and again where two
+            look alike, so an iterator will not do.
         used: Names of the weights that enter a contraction; only these must break symmetry.
         plan: What each region's law should be; without it no law is held against a weight.
         severity: Of a weight that is sound in itself and does not follow the plan.
@@ -59,6 +58,8 @@ def audit(
     auditor = _Auditor(frozenset(used), plan, severity)
     for item in stored:
         auditor.look(item)
+    if auditor.alike:
+        auditor.compare(stored)
     return (*auditor.findings, *auditor.off_plan())
 
 
@@ -97,13 +98,14 @@ def _unregistered(path: str, kind: str) -> Finding:
 
 
 class _Auditor:
-    """One walk over the arrays; keeps digests and p-values, never an array."""
+    """A walk over the arrays; keeps fingerprints and p-values, never an array."""
 
     def __init__(self, used: frozenset[str], plan: Plan | None, severity: Severity) -> None:
         self.findings: list[Finding] = []
+        self.alike: set[str] = set()
         self._used = used
         self._severity = severity
-        self._digests: dict[tuple[tuple[int, ...], bytes], str] = {}
+        self._fingerprints: dict[tuple[object, ...], str] = {}
         self._tests: list[tuple[float, Finding]] = []
         self._planned: dict[str, list[Assignment]] = {}
         for assignment in plan.assignments if plan else ():
@@ -116,30 +118,34 @@ class _Auditor:
         if item.kind == "buffer":
             self._buffer(item)
             return
-        found = _nonfinite(item) or _uninitialized(item) or self._constant(item)
+        facts = arrays.facts(item.array)
+        found = (
+            _nonfinite(item, facts) or _uninitialized(item, facts) or self._constant(item, facts)
+        )
         if found is not None:
             self.findings.append(found)
             return
-        if item.array.ndim > 1 and np.ptp(item.array):
+        if item.array.ndim > 1 and not facts.constant:
             self._copies(item)
             if item.kind == "constrained":
                 return  # its size is the constraint's, not a draw's
             for assignment in self._planned.get(item.name, ()):
-                self._against_law(item, assignment)
+                self._against_law(item, facts, assignment)
 
     def _buffer(self, item: Stored) -> None:
-        # Minus infinity is a mask's right; NaN is nobody's.
-        bad = int(np.isnan(item.array).sum())
-        finding = _uninitialized(item)
-        if bad:
+        facts = arrays.facts(item.array)
+        finding = _uninitialized(item, facts)
+        if math.isnan(facts.largest):
+            # Minus infinity is a mask's right; NaN is nobody's.
+            bad = int(np.isnan(item.array).sum())
             text = f"{bad} of {item.array.size} elements of the buffer are NaN"
             finding = Finding("nonfinite", Severity.ERROR, item.name, text, _rebuild(item.name))
         if finding is not None:
             self.findings.append(finding)
 
-    def _constant(self, item: Stored) -> Finding | None:
+    def _constant(self, item: Stored, facts: Facts) -> Finding | None:
         matrix = item.array.ndim > 1 and item.name in self._used
-        if not matrix or item.array.shape[0] < 2 or np.ptp(item.array):  # noqa: PLR2004
+        if not matrix or item.array.shape[0] < 2 or not facts.constant:  # noqa: PLR2004
             return None
         value = float(item.array.flat[0])
         if value == 0:
@@ -156,7 +162,9 @@ class _Auditor:
     def _copies(self, item: Stored) -> None:
         if item.name not in self._used and item.name not in self._planned:
             return  # decay rates and the like may be the same in every layer
-        equal, first, second = _equal_rows(item.array) if item.name in self._used else (0, 0, 0)
+        equal, first, second = (
+            arrays.equal_rows(item.array) if item.name in self._used else (0, 0, 0)
+        )
         if equal:
             text = (
                 f"{item.array.shape}: {equal} output units have the weights of another one "
@@ -166,27 +174,42 @@ class _Auditor:
             self.findings.append(
                 Finding("identical-units", Severity.WARNING, item.name, text, cure)
             )
-        key = (item.array.shape, _digest(item.array))
-        other = self._digests.setdefault(key, item.name)
+        other = self._fingerprints.setdefault(arrays.fingerprint(item.array), item.name)
         if other != item.name:
-            text = f"{item.array.shape}: equals {other} to the bit without being tied to it"
-            cure = init_line(only=item.name)
-            self.findings.append(Finding("duplicate", Severity.WARNING, item.name, text, cure))
+            self.alike |= {other, item.name}
+            self.findings.append(_duplicate(item, other))
 
-    def _against_law(self, item: Stored, assignment: Assignment) -> None:
+    def compare(self, stored: Iterable[Stored]) -> None:
+        """Look again at what looks alike, and say so only of what is equal to the bit."""
+        firsts: dict[tuple[tuple[int, ...], bytes], str] = {}
+        equal: dict[str, Finding] = {}
+        for item in stored:
+            if item.name in self.alike:
+                key = item.array.shape, arrays.digest(item.array)
+                other = firsts.setdefault(key, item.name)
+                if other != item.name:
+                    equal[item.name] = _duplicate(item, other)
+        self.findings = [
+            equal[each.path] if each.code == _DUPLICATE else each
+            for each in self.findings
+            if each.code != _DUPLICATE or each.path in equal
+        ]
+
+    def _against_law(self, item: Stored, facts: Facts, assignment: Assignment) -> None:
         array = _region(item.array, assignment)
         if array is None or isinstance(assignment.law, Constant):
             return
         expected = laws.std(assignment.law, assignment.shape)
         if not (expected > 0 and math.isfinite(expected)) or array.size < 2:  # noqa: PLR2004
             return
-        actual = float(array.std(dtype=np.float64))
+        actual = facts.std if array is item.array else arrays.std(array)
         ratio = actual / expected
         finding = self._off_plan_finding(item, assignment, actual, expected)
         near = 1 / _MATERIAL <= ratio <= _MATERIAL
         self._tests.append((1.0 if near else _chi_square_p(ratio**2, array.size), finding))
         if near and isinstance(assignment.law, TruncatedNormal):
-            self._truncation(item, assignment, array)
+            largest = facts.largest if array is item.array else float(np.abs(array).max())
+            self._truncation(item, assignment, largest)
 
     def _off_plan_finding(
         self, item: Stored, assignment: Assignment, actual: float, expected: float
@@ -202,9 +225,8 @@ class _Auditor:
             text += ", which counts the writes to the residual stream"
         return Finding(code, self._severity, item.name, text, init_line(only=item.name))
 
-    def _truncation(self, item: Stored, assignment: Assignment, array: NDArray[Any]) -> None:
+    def _truncation(self, item: Stored, assignment: Assignment, largest: float) -> None:
         bound = max(abs(edge) for edge in laws.support(assignment.law))
-        largest = float(np.abs(array).max())
         if largest > bound * 1.01:
             text = (
                 f"{assignment.shape}: largest element {largest:.4g}, beyond the bound "
@@ -224,25 +246,27 @@ class _Auditor:
         yield from (finding for i, (_, finding) in enumerate(self._tests) if i in rejected)
 
 
-def _nonfinite(item: Stored) -> Finding | None:
-    nan, infinite = int(np.isnan(item.array).sum()), int(np.isinf(item.array).sum())
-    if not nan + infinite:
+def _duplicate(item: Stored, other: str) -> Finding:
+    text = f"{item.array.shape}: equals {other} to the bit without being tied to it"
+    return Finding(_DUPLICATE, Severity.WARNING, item.name, text, init_line(only=item.name))
+
+
+def _nonfinite(item: Stored, facts: Facts) -> Finding | None:
+    if math.isfinite(facts.largest):
         return None
+    nan, infinite = int(np.isnan(item.array).sum()), int(np.isinf(item.array).sum())
     text = f"{item.array.shape}: {nan} NaN and {infinite} infinite of {item.array.size} elements"
     cure = init_line(only=item.name)
     return Finding("nonfinite", Severity.ERROR, item.name, text, cure)
 
 
-def _uninitialized(item: Stored) -> Finding | None:
-    size = np.abs(item.array)
-    size = size[np.isfinite(size)]
-    huge = int((size > _HUGE).sum())
-    tiny = int(((size > 0) & (size < _TINY)).sum())
-    mask = item.kind == "buffer" and huge and len(np.unique(size[size > _HUGE])) == 1
-    if mask or not (huge or tiny > _TINY_SHARE * size.size):
+def _uninitialized(item: Stored, facts: Facts) -> Finding | None:
+    odd = arrays.uninitialized(item.array, facts, mask=item.kind == "buffer")
+    if odd is None:
         return None
+    huge, tiny = odd
     text = (
-        f"{item.array.shape}: {huge} elements beyond {_HUGE:g} and {tiny} below {_TINY:g} that "
+        f"{item.array.shape}: {huge} elements beyond {HUGE:g} and {tiny} below {TINY:g} that "
         "are not zero: this looks like memory that was never written"
     )
     cure = _rebuild(item.name) if item.kind == "buffer" else init_line(only=item.name)
@@ -254,38 +278,15 @@ def _rebuild(name: str) -> str:
     return f"model.{owner}.reset_parameters()" if owner else "model.reset_parameters()"
 
 
-def _equal_rows(array: NDArray[Any]) -> tuple[int, int, int]:
-    """Return how many rows equal an earlier one, and one such pair."""
-    rows = array.reshape(len(array), -1)
-    if rows.shape[1] < _LEAST_ROW:
-        return 0, 0, 0
-    keys = np.ascontiguousarray(rows[:, :_LEAST_ROW]) + 0.0
-    keys = keys.view(np.dtype((np.void, keys.dtype.itemsize * _LEAST_ROW))).ravel()
-    _, inverse = np.unique(keys, return_inverse=True)
-    order = np.argsort(inverse, kind="stable")
-    left, right = order[:-1], order[1:]
-    near = inverse[left] == inverse[right]
-    left, right = left[near], right[near]
-    # Rows that are all zero were pruned or masked on purpose.
-    same = [
-        (int(a), int(b))
-        for a, b in zip(left, right, strict=True)
-        if np.array_equal(rows[a], rows[b]) and rows[a].any()
-    ]
-    return (len(same), *same[0]) if same else (0, 0, 0)
-
-
-def _digest(array: NDArray[Any]) -> bytes:
-    return hashlib.blake2b(np.ascontiguousarray(array).data, digest_size=16).digest()
-
-
 def _region(array: NDArray[Any], assignment: Assignment) -> NDArray[Any] | None:
     region = assignment.region
     if region.axis is not None:
-        picked = [np.arange(start, stop) for start, stop in region.ranges]
         if region.ranges[-1][1] > array.shape[region.axis]:
             return None
-        array = np.take(array, np.concatenate(picked), axis=region.axis)
+        along = np.moveaxis(array, region.axis, 0)
+        parts = [along[start:stop] for start, stop in region.ranges]
+        picked = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        array = np.moveaxis(picked, 0, region.axis)
     return array if array.shape == assignment.shape else None
 
 

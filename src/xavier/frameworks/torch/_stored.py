@@ -36,6 +36,22 @@ class Stored:
     frozen: bool
 
 
+class Walk:
+    """All arrays of a model, from the first to the last as often as they are asked for.
+
+    Attributes:
+        runs_code: Whether to walk is to run parametrizations, some of which keep a state: walk
+            under `unchanged` then.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._model = model
+        self.runs_code = any(map(parametrize.is_parametrized, model.modules()))
+
+    def __iter__(self) -> Iterator[Stored]:
+        return stored(self._model)
+
+
 def stored(model: nn.Module) -> Iterator[Stored]:
     """Yield every floating parameter, buffer and effective weight, one at a time.
 
