@@ -25,6 +25,8 @@ from xavier.frameworks.torch.names import Slot
 _RANDOM = frozenset({"normal", "uniform", "random", "bernoulli", "exponential", "log_normal"})
 _KEEPS_RANDOM = frozenset({"mul", "add", "erfinv", "clamp", "sub", "div"})
 _SMALL = 2**20
+_PART = 2**15  # elements that are summed at once, and that caches hold in float64
+_HEAD = 64
 
 _MOST_RUNS = 5  # as an LSTM's gates have, one open
 
@@ -85,19 +87,22 @@ def _of_values(slot: Slot, weight: Slot | None) -> Arrival:
         head = values.reshape(values.shape[0], -1)[0]
         if bool((head != first).any()):
             return Arrival()
-    if bool((values == first).all()):
+    if _is_constant(values):
         value = float(first.real if values.is_complex() else first)
         return Arrival(value, value * value, value, _is_meant(slot, weight, value))
     if values.numel() > _SMALL:
         return Arrival()
     found = of_tensor(values)
-    meant = _largest(_but_open_gate(slot, values)) > _default(slot, weight)
+    others = _but_open_gate(slot, values)
+    largest = found.largest if others is values else _largest(others)
+    meant = largest > _default(slot, weight)
     return replace(found, deliberate=meant, runs=_runs(values))
 
 
 def _largest(values: torch.Tensor) -> float:
     parts = torch.view_as_real(values.resolve_conj()) if values.is_complex() else values
-    return float(parts.abs().max())
+    low, high = parts.aminmax()
+    return max(abs(float(low)), abs(float(high)))
 
 
 def _but_open_gate(slot: Slot, values: torch.Tensor) -> torch.Tensor:
@@ -153,11 +158,20 @@ def _reduce(values: torch.Tensor, how: str, mesh: Any, place: int) -> None:
 
 def of_tensor(values: torch.Tensor) -> Arrival:
     """Return what a tensor with elements holds; of a complex one, moments of its magnitudes."""
-    wide = values.abs().double() if values.is_complex() else values.double()
-    mean, second = float(wide.mean()), float((wide * wide).mean())
-    first = values.reshape(-1)[0]
-    constant = float(first.real) if bool((values == first).all()) else None
-    return Arrival(mean, second, constant, largest=_largest(values))
+    sizes = values.abs() if values.is_complex() else values
+    total = square = 0.0
+    for part in sizes.reshape(-1).split(_PART):
+        wide = part.double()
+        total, square = total + float(wide.sum()), square + float(torch.dot(wide, wide))
+    constant = float(values.reshape(-1)[0].real) if _is_constant(values) else None
+    return Arrival(
+        total / values.numel(), square / values.numel(), constant, largest=_largest(values)
+    )
+
+
+def _is_constant(values: torch.Tensor) -> bool:
+    flat = values.reshape(-1)
+    return all(bool((part == flat[0]).all()) for part in (flat[:_HEAD], flat))
 
 
 def _is_meant(slot: Slot, weight: Slot | None, value: float) -> bool:

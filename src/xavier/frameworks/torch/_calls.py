@@ -9,12 +9,12 @@ from typing import Any, TypeGuard
 
 import numpy as np
 import torch
-from torch.utils._pytree import tree_flatten, tree_map_only
 
 from xavier._errors import ActivationError, said
 from xavier._types.flow import OpKind
 from xavier.frameworks.torch._op_kinds import base_name, kind_of
 from xavier.frameworks.torch._shadows import storage_of
+from xavier.frameworks.torch._trees import map_tensors, tensors_of
 
 Key = tuple[int, int, tuple[int, ...], tuple[int, ...]]
 
@@ -30,11 +30,6 @@ def key_of(tensor: torch.Tensor) -> Key:
 def is_tensor(thing: object) -> TypeGuard[torch.Tensor]:
     """Tell whether something is a tensor."""
     return isinstance(thing, torch.Tensor)
-
-
-def tensors_of(tree: Any) -> list[torch.Tensor]:
-    """Return the tensors in nested arguments, in order."""
-    return [each for each in tree_flatten(tree)[0] if is_tensor(each)]
 
 
 @dataclass(frozen=True)
@@ -73,7 +68,7 @@ class Call:
     ) -> Any:
         """Call the operator with one argument replaced, the others as `other` gives them."""
         replaced = lambda each: new if each is old else other(each)  # noqa: E731
-        args, kwargs = tree_map_only(torch.Tensor, replaced, (self.args, self.placeless))
+        args, kwargs = map_tensors(replaced, (self.args, self.placeless))
         return self.func(*args, **kwargs)
 
     @property
@@ -92,11 +87,11 @@ class Call:
         dtypes = [torch.float64 if linear else each.dtype for each in self.tensors]
         # The tensors themselves are not kept: only their places in the arguments.
         hollow = torch.empty(0, device="cpu")
-        args, kwargs = tree_map_only(torch.Tensor, lambda _: hollow, (self.args, self.placeless))
+        args, kwargs = map_tensors(lambda _: hollow, (self.args, self.placeless))
 
         def run(tensors: Sequence[torch.Tensor]) -> np.ndarray:
             rest = iter(tensors)
-            filled, named = tree_map_only(torch.Tensor, lambda _: next(rest), (args, kwargs))
+            filled, named = map_tensors(lambda _: next(rest), (args, kwargs))
             with torch.no_grad():
                 out = func(*filled, **named)
             return (filled[0] if in_place else out).numpy()
@@ -151,11 +146,21 @@ def without_out(func: torch._ops.OpOverload) -> torch._ops.OpOverload | None:
 
 def mutated(func: torch._ops.OpOverload, args: Any, kwargs: Any) -> list[torch.Tensor]:
     """Return the arguments that an operator's schema says it writes to."""
-    found: list[Any] = []
-    for at, argument in enumerate(func._schema.arguments):
-        if argument.alias_info is not None and argument.alias_info.is_write:
-            found.append(args[at] if at < len(args) else kwargs.get(argument.name))
-    return tensors_of(found)
+    places = written_places(func)
+    return tensors_of([args[at] if at < len(args) else kwargs.get(name) for at, name in places])
+
+
+@cache
+def written_places(func: Any) -> tuple[tuple[int, str], ...]:
+    """Return place and name of every argument that an operator's schema says it writes to."""
+    schema = getattr(func, "_schema", None)
+    if schema is None:
+        return ()
+    return tuple(
+        (place, argument.name)
+        for place, argument in enumerate(schema.arguments)
+        if argument.alias_info is not None and argument.alias_info.is_write
+    )
 
 
 def overlap(left: Key, right: Key) -> bool:

@@ -11,8 +11,9 @@ import torch
 from xavier import fans
 from xavier._types.flow import OpKind, WeightUse
 from xavier._types.plan import Region
-from xavier.frameworks.torch._calls import Call, is_tensor, tensors_of
+from xavier.frameworks.torch._calls import Call, is_tensor
 from xavier.frameworks.torch._op_kinds import PRODUCTS, kind_of
+from xavier.frameworks.torch._trees import tensors_of
 from xavier.frameworks.torch._weight_maps import AddressSpace, LostAxesError, Piece, WeightMap
 from xavier.frameworks.torch._weights_followed import FollowedWeights
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import torch
-from torch.utils._pytree import tree_map_only
 
 from xavier.frameworks.torch._calls import Call, is_tensor
 from xavier.frameworks.torch._shadows import storage_of
+from xavier.frameworks.torch._trees import map_tensors
 
 _MOST: Final = 1 << 24  # elements of a storage whose layers are told apart
 _WRITES: Final = {  # where what they write stands among their arguments
@@ -80,7 +80,7 @@ def share_of(
     marks = {id(old): torch.zeros(old.shape), id(new): torch.ones(new.shape)}
     own = lambda each: marks[id(each)] if id(each) in marks else real_if_known(each)  # noqa: E731
     try:
-        args, kwargs = tree_map_only(torch.Tensor, own, (call.args, call.placeless))
+        args, kwargs = map_tensors(own, (call.args, call.placeless))
         return float(call.func(*args, **kwargs).mean())
     except (RuntimeError, TypeError, IndexError, NotImplementedError):
         return min(1.0, new.numel() / max(old.numel(), 1))

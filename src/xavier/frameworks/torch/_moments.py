@@ -251,7 +251,7 @@ def twins(weight: torch.Tensor, gradient: torch.Tensor) -> float:
         A share: 0 if all are different, 1 if all are copies of one; 0 for a zero weight
         that no gradient reaches.
     """
-    if not weight.numel() or all_zero(weight) and all_zero(gradient):
+    if not weight.numel() or (all_zero(weight) and all_zero(gradient)):
         return 0.0  # A zero weight behind a zero one gets its gradient a step later.
     return max(_twins_along(weight, gradient, axis) for axis in (0, 1))
 

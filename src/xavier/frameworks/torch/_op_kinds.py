@@ -5,6 +5,8 @@ Names are those of ATen's operators without overload and without the in-place un
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 
 from xavier._types.flow import OpKind
@@ -102,12 +104,14 @@ _SELECTS = frozenset(
 _ADDS = frozenset({"add", "sub", "rsub"})
 
 
+@cache
 def base_name(func: torch._ops.OpOverload) -> str:
     """Return an operator's name without namespace, overload and in-place underscore."""
     name = func._schema.name.split("::")[-1]
     return name[:-1] if name.endswith("_") and not name.endswith("__") else name
 
 
+@cache
 def kind_of(func: torch._ops.OpOverload) -> OpKind:
     """Return what an operator does to the signal; OPAQUE if nothing is known of it."""
     name = base_name(func)

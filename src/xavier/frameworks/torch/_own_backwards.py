@@ -7,9 +7,8 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 import torch
-from torch.utils._pytree import tree_map_only
 
-from xavier.frameworks.torch._calls import tensors_of
+from xavier.frameworks.torch._trees import map_tensors, tensors_of
 
 # Irregular, and away from where functions have their kinks.
 _POINTS: Final = torch.linspace(-3.07, 3.11, 64, dtype=torch.float64)
@@ -53,7 +52,7 @@ def _is_derivative(run: Apply, args: Any, kwargs: Any) -> bool:
         return False
 
     def at(x: torch.Tensor) -> Any:
-        return run(*tree_map_only(torch.Tensor, lambda _: x, args), **kwargs)
+        return run(*map_tensors(lambda _: x, args), **kwargs)
 
     try:
         # Nothing of this is part of the model's run.

@@ -11,12 +11,12 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable
+from functools import cache
 from typing import Any, Final
 
 import numpy as np
 import torch
 from torch.nn import functional
-from torch.utils._pytree import tree_map_only
 
 from xavier.frameworks.torch._calls import is_tensor
 from xavier.frameworks.torch._op_kinds import base_name
@@ -45,14 +45,18 @@ def seed_generators() -> None:
     np.random.seed(0)
 
 
+@cache
 def is_random(func: torch._ops.OpOverload) -> bool:
     """Tell whether an operator draws from a generator."""
     return torch.Tag.nondeterministic_seeded in func.tags
 
 
-def without_generators(tree: Any) -> Any:
+def without_generators(
+    args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Return arguments with the caller's generators taken out: a trace advances none."""
-    return tree_map_only(torch.Generator, lambda _: None, tree)
+    kept = lambda each: None if isinstance(each, torch.Generator) else each  # noqa: E731
+    return tuple(map(kept, args)), {name: kept(each) for name, each in kwargs.items()}
 
 
 def law_of(func: torch._ops.OpOverload, args: Any, kwargs: Any) -> Law | None:

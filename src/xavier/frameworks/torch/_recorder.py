@@ -8,15 +8,17 @@ from typing import Any
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_flatten, tree_map_only
+from torch.utils._pytree import tree_flatten
 
 from xavier._errors import TraceError
-from xavier.frameworks.torch._calls import Call, is_tensor, mutated, tensors_of, without_out
+from xavier.frameworks.torch._calls import Call, is_tensor, mutated, without_out
 from xavier.frameworks.torch._graph_writer import GraphWriter
+from xavier.frameworks.torch._meta_kernels import quick_answer
 from xavier.frameworks.torch._op_kinds import base_name
 from xavier.frameworks.torch._randomness import expected, is_random, law_of, without_generators
 from xavier.frameworks.torch._shadows import Shadows, storage_of
 from xavier.frameworks.torch._spelled_out import spelled_out
+from xavier.frameworks.torch._trees import map_tensors, tensors_of
 
 _LIKE = ("zeros_like", "ones_like", "full_like", "empty_like", "rand_like", "randn_like")
 _NEW = ("new_zeros", "new_ones", "new_full", "new_empty", "new_empty_strided")
@@ -105,10 +107,10 @@ class Recorder(TorchDispatchMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        given: tuple[tuple[Any, ...], dict[str, Any]] = without_generators((args, kwargs or {}))
+        given = without_generators(args, kwargs or {})
         if self.left is not None:
             self._require_nothing_back(given)
-        args, named = tree_map_only(torch.Tensor, self.shadows.enter, given)
+        args, named = map_tensors(self.shadows.enter, given)
         if "device" in named:
             named = {**named, "device": torch.device("meta")}
         tensors = tensors_of((args, named))
@@ -173,9 +175,9 @@ class Recorder(TorchDispatchMode):
         name, real_kwargs = base_name(func), _on_cpu(kwargs)
         if name in (*_LIKE, *_NEW):
             fill = lambda each: torch.empty_strided(each.shape, each.stride(), dtype=each.dtype)  # noqa: E731
-            real = func(*tree_map_only(torch.Tensor, fill, args), **real_kwargs)
+            real = func(*map_tensors(fill, args), **real_kwargs)
         else:
-            shadowed = tree_map_only(torch.Tensor, self.shadows.of, (args, real_kwargs))
+            shadowed = map_tensors(self.shadows.of, (args, real_kwargs))
             real = _run_real(func, *shadowed)
         mean = expected(func, args, kwargs)
         if is_tensor(mean):
@@ -194,7 +196,7 @@ class Recorder(TorchDispatchMode):
         fresh = lambda each: self.shadows.give(  # noqa: E731
             each.clone() if storage_of(each) in own else each
         )
-        return tree_map_only(torch.Tensor, fresh, real)
+        return map_tensors(fresh, real)
 
     def _run_unknown(
         self,
@@ -208,6 +210,9 @@ class Recorder(TorchDispatchMode):
             self.shadows.forget(each)
         if base_name(func) == "_grouped_mm":  # its meta kernel wants bfloat16
             return args[0].new_empty((*args[0].shape[:-1], args[1].shape[-1]))
+        quick = quick_answer(func, args, kwargs)
+        if quick is not None:
+            return quick
         try:
             out = func(*args, **kwargs)
         except (NotImplementedError, RuntimeError) as error:
@@ -233,16 +238,16 @@ class Recorder(TorchDispatchMode):
         self, func: torch._ops.OpOverload, args: Any, kwargs: Any, error: Exception
     ) -> Any:
         """Run an op that meta tensors cannot run, on guesses of what is unknown."""
-        guessed = tree_map_only(torch.Tensor, self.real, (args, _on_cpu(kwargs)))
+        guessed = map_tensors(self.real, (args, _on_cpu(kwargs)))
         try:
             real = func(*guessed[0], **guessed[1])
         except (NotImplementedError, RuntimeError):
             raise error from None  # it fails on real tensors too: the model's own error
-        return tree_map_only(torch.Tensor, self.shadows.give, real)
+        return map_tensors(self.shadows.give, real)
 
     def _choose(self, func: torch._ops.OpOverload, args: Any, kwargs: Any, out: Any) -> Any:
         """Guess which elements an op chooses by size, so that its indices are usable."""
-        guessed = tree_map_only(torch.Tensor, self.real, (args, kwargs))
+        guessed = map_tensors(self.real, (args, kwargs))
         real = func(*guessed[0], **guessed[1])
         if is_tensor(out):
             return out if out.is_floating_point() else self.shadows.give(real)
@@ -263,5 +268,5 @@ def _run_real(func: torch._ops.OpOverload, args: Any, kwargs: Any) -> Any:
     except NotImplementedError:
         whole = [each.dtype for each in tensors_of((args, kwargs))]
         wide = lambda each: each if each.is_floating_point() else each.double()  # noqa: E731
-        out = func(*tree_map_only(torch.Tensor, wide, args), **kwargs)
-        return tree_map_only(torch.Tensor, lambda each: each.to(whole[0]), out)
+        out = func(*map_tensors(wide, args), **kwargs)
+        return map_tensors(lambda each: each.to(whole[0]), out)

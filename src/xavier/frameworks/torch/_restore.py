@@ -10,8 +10,8 @@ a parameter written through NumPy or by foreign code that bypasses the operators
 from __future__ import annotations
 
 import collections
-import copy
 import functools
+import operator
 import random
 import sys
 import warnings
@@ -24,6 +24,8 @@ from torch import nn
 from torch.nn.modules import module as _module_globals
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from xavier.frameworks.torch._calls import written_places
+
 _CONTAINERS = (
     list,
     dict,
@@ -32,6 +34,7 @@ _CONTAINERS = (
     collections.defaultdict,
     collections.deque,
 )
+_PLAIN = frozenset({bool, int, float, str, type(None)})
 
 
 @contextmanager
@@ -115,25 +118,12 @@ class _Tensors(TorchDispatchMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
-        for place, name in _written(func):
+        for place, name in written_places(func):
             value = args[place] if place < len(args) else kwargs.get(name)
             for tensor in value if isinstance(value, (list, tuple)) else (value,):
                 if isinstance(tensor, torch.Tensor):
                     self._save(_address(tensor))
         return func(*args, **kwargs)
-
-
-@functools.cache
-def _written(func: Any) -> tuple[tuple[int, str], ...]:
-    """Return place and name of every argument that the operator writes to."""
-    schema = getattr(func, "_schema", None)
-    if schema is None:
-        return ()
-    return tuple(
-        (place, argument.name)
-        for place, argument in enumerate(schema.arguments)
-        if argument.alias_info is not None and argument.alias_info.is_write
-    )
 
 
 def _address(tensor: torch.Tensor) -> int:
@@ -196,44 +186,65 @@ def containers(
         guard: Is told of every tensor in it.
         seen: The identities of containers that have been dealt with.
     """
-    if id(value) in seen:
-        return
+    held: list[tuple[Any, Any]] = []
+    generators: list[torch.Generator] = []
+    _collect(value, guard, seen, held, generators)
+    for generator in generators:
+        yield functools.partial(generator.set_state, generator.get_state())
+    if held:
+        yield functools.partial(_refill_all, held)
+
+
+def _collect(
+    value: Any,
+    guard: Callable[[torch.Tensor], Any],
+    seen: set[int],
+    held: list[tuple[Any, Any]],
+    generators: list[torch.Generator],
+) -> None:
     if isinstance(value, torch.Tensor):
         guard(value)
     elif isinstance(value, torch.Generator):
-        yield functools.partial(value.set_state, value.get_state())
-    elif type(value) in _CONTAINERS or isinstance(value, dict):
+        generators.append(value)
+    elif (type(value) in _CONTAINERS or isinstance(value, dict)) and id(value) not in seen:
         seen.add(id(value))
-        yield functools.partial(_refill, value, copy.copy(value))
+        held.append((value, _snapshot(value)))
         for child in value.values() if isinstance(value, dict) else value:
-            yield from containers(child, guard, seen)
+            if type(child) not in _PLAIN:
+                _collect(child, guard, seen, held, generators)
+
+
+def _snapshot(container: Any) -> Any:
+    """Return what a container holds, in its order."""
+    if isinstance(container, dict):
+        return dict(container)
+    return set(container) if isinstance(container, set) else list(container)
+
+
+def _refill_all(held: list[tuple[Any, Any]]) -> None:
+    for container, before in reversed(held):  # what is inside comes back first
+        _refill(container, before)
 
 
 def _refill(container: Any, before: Any) -> None:
     """Put the same objects back into `container`, unless they are all still there."""
-    if isinstance(container, dict):
-        now, then = list(container.items()), list(before.items())
-        same = len(now) == len(then) and all(
-            a[0] is b[0] and a[1] is b[1] for a, b in zip(now, then, strict=True)
-        )
-    elif isinstance(container, set):
-        same = {id(item) for item in container} == {id(item) for item in before}
+    same = len(container) == len(before)
+    if isinstance(container, set):
+        same = same and set(map(id, container)) == set(map(id, before))
     else:
-        same = len(container) == len(before) and all(map(_is, container, before))
+        same = same and all(map(operator.is_, container, before))
+        if isinstance(container, dict):
+            same = same and all(map(operator.is_, container.values(), before.values()))
     if not same:
         container.clear()
         (container.update if isinstance(container, dict | set) else container.extend)(before)
-
-
-def _is(left: object, right: object) -> bool:
-    return left is right
 
 
 def process_state() -> Iterator[Callable[[], Any]]:
     """Yield what puts back the generators, the global hooks and the framework's flags."""
     for name, value in vars(_module_globals).items():
         if name.startswith("_global_") and isinstance(value, dict):
-            yield functools.partial(_refill, value, copy.copy(value))
+            yield functools.partial(_refill, value, dict(value))
     for read, write in _flags():
         yield functools.partial(_write_if_changed, read, write, read())
     yield functools.partial(random.setstate, random.getstate())

@@ -12,12 +12,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch.utils._pytree import tree_map_only
 
 from xavier._types.flow import OpKind
 from xavier.frameworks.torch._calls import Call, Key, is_tensor, key_of
 from xavier.frameworks.torch._op_kinds import kind_of
 from xavier.frameworks.torch._shadows import Shadows
+from xavier.frameworks.torch._trees import map_tensors
 from xavier.frameworks.torch._weight_maps import AddressSpace, LostAxesError, WeightMap
 
 _ARITHMETIC = (OpKind.MULTIPLY, OpKind.ADD)
@@ -129,7 +129,7 @@ class FollowedWeights:
             return [first.moved(lambda t, at=at: move(t)[at]) for at in range(len(call.outs))]
         addresses = {key_of(each): self._maps[key_of(each)].explicit() for each in mapped}
         swap = lambda each: addresses.get(key_of(each), each)  # noqa: E731
-        args, kwargs = tree_map_only(torch.Tensor, swap, (call.args, call.placeless))
+        args, kwargs = map_tensors(swap, (call.args, call.placeless))
         out = call.func(*args, **kwargs)
         outs = [out] if is_tensor(out) else list(out)
         return [WeightMap(each, first.scale) for each in outs]

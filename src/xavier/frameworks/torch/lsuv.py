@@ -17,17 +17,16 @@ from typing import Any
 import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_map_only
 
 from xavier import laws
 from xavier._errors import TraceError
 from xavier._types.flow import OpKind
 from xavier._types.plan import Assignment, Plan, Role
-from xavier.frameworks.torch._calls import tensors_of
 from xavier.frameworks.torch._example import arguments, copied, describe, hint_for
 from xavier.frameworks.torch._op_kinds import kind_of
 from xavier.frameworks.torch._restore import unchanged
 from xavier.frameworks.torch._shadows import storage_of
+from xavier.frameworks.torch._trees import map_tensors, tensors_of
 from xavier.frameworks.torch.names import slots
 
 
@@ -66,7 +65,7 @@ class _Rescaler(TorchDispatchMode):
             self._stored[name].mul_(1 / size)
             again = each if self._is_stored(each, name) else each / size
             swap = lambda t, old=each, new=again: new if t is old else t  # noqa: E731
-            out = func(*tree_map_only(torch.Tensor, swap, args), **named)
+            out = func(*map_tensors(swap, args), **named)
         return out
 
     def _is_stored(self, tensor: torch.Tensor, name: str) -> bool:
