@@ -7,9 +7,9 @@ what people start from otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, Final
 
 NEAR: Final = (1 / 1.3, 1 / 1.15, 1.0, 1.15, 1.3)  # where a gain within 1.3 of the recipe decides
 _FAR_PLAIN: Final = (0.5, 2.0)
@@ -50,6 +50,15 @@ class Case:
         """The architecture and the start."""
         return f"{self.group}/{self.recipe}*{self.gain:.3g}"
 
+    def with_gain(self, gain: float) -> Case:
+        """Return the same network and recipe, multiplied by another gain."""
+        return replace(self, gain=float(f"{gain:.3g}"))
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Case:
+        """Return the case of a recorded line."""
+        return cls(**{field.name: data[field.name] for field in fields(cls)})
+
     @property
     def is_near(self) -> bool:
         """Whether the start is the recipe's within a factor 1.3."""
@@ -73,6 +82,8 @@ def _every() -> Iterator[Case]:
             yield from _of("plain", "", activation, depth, 64)
     yield from _of("plain", "", "relu", 20, 128)
     yield from _of("plain", "", "tanh", 30, 128)
+    yield from _of("plain", "", "relu", 30, 128)
+    yield from _of("convolution", "", "relu", 8, 16)
     for activation, depths in (("relu", (8, 20)), ("tanh", (8, 20)), ("silu", (12,))):
         for depth in depths:
             yield from _of("convolution", "", activation, depth, 8)

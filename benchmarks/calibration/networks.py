@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Final
@@ -41,6 +42,14 @@ def build(case: Case, batch: torch.Tensor, *, seed: int) -> nn.Module:
             if weight.ndim > 1:
                 weight.mul_(case.gain)
     return model
+
+
+def start_of(model: nn.Module) -> str:
+    """Return a digest of a model's weights, to the bit."""
+    found = hashlib.blake2b(digest_size=8)
+    for weight in model.parameters():
+        found.update(weight.detach().numpy().tobytes())
+    return found.hexdigest()
 
 
 class Plain(nn.Module):

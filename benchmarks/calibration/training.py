@@ -24,7 +24,6 @@ RATES: Final = {"sgd": (0.003, 0.03, 0.1, 0.5), "adam": (1e-4, 1e-3, 3e-3, 1e-2)
 STEPS: Final = 120
 BATCH: Final = 64
 LAST: Final = 12  # steps whose losses are averaged
-SHARE: Final = 0.8
 
 
 @functools.cache
@@ -34,6 +33,11 @@ def digits() -> tuple[torch.Tensor, torch.Tensor]:
     x = torch.tensor(pictures, dtype=torch.float32)
     x = (x - x.mean(0)) / x.std(0).clamp_min(1e-3)
     return x.reshape(-1, 1, 8, 8).clamp(-5, 5), torch.tensor(labels)
+
+
+def started(case: Case, *, seed: int = 0) -> nn.Module:
+    """Return the network of a case as its trainings find it."""
+    return build(case, digits()[0][:BATCH], seed=seed)
 
 
 def reductions(case: Case, *, seed: int = 0) -> dict[str, list[float]]:
@@ -46,7 +50,7 @@ def reductions(case: Case, *, seed: int = 0) -> dict[str, list[float]]:
 
 def _trained(case: Case, optimizer: str, rate: float, *, seed: int) -> float:
     pictures, labels = digits()
-    model = build(case, pictures[:BATCH], seed=seed)
+    model = started(case, seed=seed)
     stepper = _optimizer(optimizer, model, rate)
     order = torch.Generator().manual_seed(seed)
     losses: list[float] = []

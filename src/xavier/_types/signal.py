@@ -33,13 +33,13 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class OpSignal:
-    """The signal at one op that holds a weight, forward and backward.
+    """The signal at one op that holds a weight, or at a softmax, forward and backward.
 
     Attributes:
         index: Its place in the order of execution, from 0.
         op: What it computes, such as `linear` or `conv2d`.
         path: The path of the module that ran it.
-        weights: Canonical names of the parameters it reads.
+        weights: Canonical names of the parameters it reads; none of a softmax.
         shape: The shape of its output.
         mean: Mean of the output.
         std: Standard deviation of the output.
@@ -47,12 +47,14 @@ class OpSignal:
         gradient_rms: Of the loss's gradient with respect to the output; None if none came.
         activation: The elementwise function that follows, or empty.
         saturation: Share of elements where that function's derivative is below 0.05 of its
-            largest; None if no function follows.
+            largest, of a softmax the share of rows; None if no function follows.
         dead: Share of units whose activation is zero for every input; None as above.
         correlation: Mean cosine between the outputs of different inputs of the batch.
         nonfinite: How many output elements are NaN or infinite.
         silent: Whether what multiplies the data is zero everywhere: a weight, or what the model
             makes of several.
+        step_gradients: RMS of the gradient at a recurrent layer's input, step by step (of more than
+            64 steps at as many); None of any other op.
         jacobian_mean: Mean singular value of the layer's Jacobian, through the function
             that follows; None unless it was asked for.
         jacobian_rms: RMS singular value, as above.
@@ -73,6 +75,7 @@ class OpSignal:
     correlation: float | None
     nonfinite: int
     silent: bool = False
+    step_gradients: tuple[float, ...] | None = None
     jacobian_mean: float | None = None
     jacobian_rms: float | None = None
 

@@ -22,6 +22,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakIdKeyDictionary
 
 from xavier.frameworks.torch import _moments
+from xavier.frameworks.torch._attention import SOFTMAXES, softmax_saturation
 from xavier.frameworks.torch._example import tensors_in
 from xavier.frameworks.torch._functions import (
     ACTIVATIONS,
@@ -37,6 +38,7 @@ from xavier.frameworks.torch._functions import (
 )
 from xavier.frameworks.torch._moments import Moments
 from xavier.frameworks.torch._restore import quiet_about_hooks
+from xavier.frameworks.torch._steps import Steps, steps_of
 
 
 @dataclass(slots=True)
@@ -56,6 +58,7 @@ class Op:
     saturation: float | None = None
     dead: float | None = None
     jacobian: Any = None
+    steps: Steps | None = None
 
 
 @dataclass(slots=True)
@@ -135,11 +138,17 @@ class Observer(TorchFunctionMode):
                 return _without_dispatch(func)(*args, **kwargs)
         inputs = list(tensors_in((args, kwargs)))
         before = self._before_activation(name, inputs)
-        result = func(*args, **kwargs)
+        steps = steps_of(args) if name in RECURRENT else None
+        result = func(*(args if steps is None else steps.args), **kwargs)
         if inputs and name not in {"size", "dim", "stride", "__len__", "__set__"}:
             self._after(name, args, inputs, result)
             if before is not None:
                 self._activation(before, func, args, kwargs, result)
+            if name in SOFTMAXES and isinstance(result, torch.Tensor):
+                self._softmax(name, args, kwargs, result)
+            op = None if steps is None else self._follows.get(result[0])
+            if op is not None:
+                op.steps = steps
         return result
 
     def _after(
@@ -218,6 +227,27 @@ class Observer(TorchFunctionMode):
         self._follows[output] = op
         if output.requires_grad:
             output.register_hook(lambda gradient: _keep_gradient(op, gradient))
+
+    def _softmax(
+        self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], result: torch.Tensor
+    ) -> None:
+        """Note an op that holds no weight, and yet decides what passes."""
+        if result not in self._data or not result.numel() or not _readable(result):
+            return
+        op = Op(
+            index=len(self.ops),
+            name=name,
+            path=self._path(),
+            weights=(),
+            shape=tuple(result.shape),
+            output=_moments.moments(result),
+            correlation=None,
+            activation="softmax",
+            saturation=softmax_saturation(name, args, kwargs),
+        )
+        self.ops.append(op)
+        if result.requires_grad:
+            result.register_hook(lambda gradient: _keep_gradient(op, gradient))
 
     def _is_silent(self, name: str, inputs: list[torch.Tensor]) -> bool:
         """Tell whether what multiplies the data, however the model made it, is zero everywhere."""

@@ -82,7 +82,7 @@ def measure(
             output = model(*args, **kwargs)
         _require_seen(observer.ops, leaves)
         ends, cotangents = ends_of(output, target, objective, seed=seed)
-        gradients = _gradients(ends, cotangents, leaves)
+        gradients = _gradients(ends, cotangents, leaves, observer.ops)
         weights = tuple(_weight_signals(leaves, gradients, observer.ops))
         notes = (
             *observer.notes,
@@ -189,13 +189,16 @@ def _gradients(
     ends: list[torch.Tensor],
     cotangents: list[torch.Tensor | None],
     leaves: list[tuple[str, nn.Parameter]],
+    ops: list[Op],
 ) -> list[torch.Tensor | None]:
     # A forward may have frozen a parameter under our hands.
     parameters = [p for _, p in leaves if p.requires_grad]
     if not parameters:
         return [None] * len(leaves)
+    steps = [op.steps for op in ops if op.steps is not None and op.steps.leaf is not None]
+    inputs = [*parameters, *(each.input for each in steps)]
     try:
-        found = torch.autograd.grad(ends, parameters, cotangents, allow_unused=True)
+        found = torch.autograd.grad(ends, inputs, cotangents, allow_unused=True)
     except Exception as error:
         raise TraceError(
             f"the backward pass raised {type(error).__name__}: {brief(str(error))}",
@@ -203,7 +206,10 @@ def _gradients(
             if "checkpoint" in f"{type(error).__name__} {error}".lower()
             else "does loss.backward() run on this model?",
         ) from error
-    by_identity = {id(p): gradient for p, gradient in zip(parameters, found, strict=True)}
+    for each, gradient in zip(steps, found[len(parameters) :], strict=True):
+        if gradient is not None:
+            each.keep(gradient)
+    by_identity = {id(p): gradient for p, gradient in zip(parameters, found, strict=False)}
     return [by_identity.get(id(p)) for _, p in leaves]
 
 
@@ -253,6 +259,7 @@ def _op_signal(op: Op) -> OpSignal:
         correlation=op.correlation,
         nonfinite=op.output.nonfinite,
         silent=op.silent,
+        step_gradients=None if op.steps is None else op.steps.gradient_rms,
         jacobian_mean=mean,
         jacobian_rms=rms,
     )
@@ -260,7 +267,7 @@ def _op_signal(op: Op) -> OpSignal:
 
 def _require_seen(ops: list[Op], leaves: list[tuple[str, nn.Parameter]]) -> None:
     matrices = [name for name, parameter in leaves if parameter.ndim > 1 and parameter.numel()]
-    if matrices and not ops:
+    if matrices and not any(op.weights for op in ops):
         raise TraceError(
             f"no op was seen to contract `{matrices[0]}` or any other weight with the data",
             hint="scripted modules and functions under vmap cannot be looked into",
