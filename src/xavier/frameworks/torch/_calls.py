@@ -97,10 +97,11 @@ class Call:
             return (filled[0] if in_place else out).numpy()
 
         def call(*arrays: np.ndarray) -> np.ndarray:
-            shape = np.broadcast_shapes(*(np.shape(each) for each in arrays))
+            shapes = [np.shape(each) for each in arrays]
+            shape = shapes[0] if len({*shapes}) == 1 else np.broadcast_shapes(*shapes)
             try:
                 wide = [
-                    _as_tensor(np.array(np.broadcast_to(each, shape)), dtype)
+                    _as_tensor(_broadcast(each, shape), dtype)
                     for each, dtype in zip(arrays, dtypes, strict=True)
                 ]
                 try:
@@ -116,6 +117,11 @@ class Call:
                 ) from error
 
         return call
+
+
+def _broadcast(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Return a copy of an array, repeated where its shape is not the one asked for."""
+    return np.array(array if np.shape(array) == shape else np.broadcast_to(array, shape))
 
 
 def _as_tensor(array: np.ndarray, dtype: torch.dtype) -> torch.Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,9 @@ _CHUNK = 1 << 20
 _SMALL = 4096  # elements, below which float64 costs nothing
 _NARROW = 1 << 15  # elements that are summed in float32 at once, and that caches hold
 _LEAST_SQUARE = 1e-30  # on average; squares of much smaller elements than 1e-15 underflow
+_LEAST_POWER = 1e-200  # of a row; the products of smaller ones underflow
 _LARGEST_MEAN = 0.9  # of the second moment, beyond which their difference loses digits
+Sums = tuple[float, float, int, int]
 _ONES = np.ones(_NARROW, np.float32)
 SAMPLE = 8192
 _INPUTS = 8
@@ -62,15 +64,13 @@ def moments(tensor: torch.Tensor) -> Moments:
     flat = _flat(tensor)
     sums = _narrow_sums(flat)
     if sums is None:
-        sums = np.zeros(4)
-        for part in flat.split(_CHUNK):
-            sums += _wide_sums(part)
-    total, square, count, nonfinite = sums.tolist()
+        sums = tuple(map(sum, zip(*map(_wide_sums, flat.split(_CHUNK)), strict=True)))
+    total, square, count, nonfinite = sums
     if not count:
-        return Moments(math.nan, math.nan, math.nan, int(nonfinite))
+        return Moments(math.nan, math.nan, math.nan, nonfinite)
     mean, second = total / count, square / count
     std = math.sqrt(max(second - mean * mean, 0.0))
-    return Moments(mean, std, math.sqrt(second), int(nonfinite))
+    return Moments(mean, std, math.sqrt(second), nonfinite)
 
 
 def _flat(tensor: torch.Tensor) -> torch.Tensor:
@@ -82,7 +82,7 @@ def _flat(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.reshape(-1)
 
 
-def _narrow_sums(flat: torch.Tensor) -> NDArray[np.float64] | None:
+def _narrow_sums(flat: torch.Tensor) -> Sums | None:
     """Return sum, sum of squares, count and zero, from sums in float32; None if these are unsure.
 
     A part's sum of squares has a relative error below 1e-6 whatever the order of its sums, as
@@ -92,20 +92,27 @@ def _narrow_sums(flat: torch.Tensor) -> NDArray[np.float64] | None:
     if flat.device.type != "cpu" or flat.dtype == torch.float64 or flat.numel() < _SMALL:
         return None
     total = square = 0.0
-    for part in flat.split(_NARROW):
-        array = part.float().numpy()
-        second = float(array.dot(array))
-        if not (_LEAST_SQUARE * len(array) < second < math.inf):
+    for part in _narrow_parts(flat):
+        second = float(part.dot(part))
+        if not (_LEAST_SQUARE * len(part) < second < math.inf):
             return None
         square += second
-        total += float(array.dot(_ONES[: len(array)]))
+        total += float(part.dot(_ONES[: len(part)]))
     count = flat.numel()
     if total * total > _LARGEST_MEAN * square * count:
         return None
-    return np.array([total, square, count, 0.0])
+    return total, square, count, 0
 
 
-def _wide_sums(part: torch.Tensor) -> NDArray[np.float64]:
+def _narrow_parts(flat: torch.Tensor) -> Iterator[NDArray[np.float32]]:
+    if flat.dtype == torch.float32:
+        array = flat.numpy()
+        yield from (array[at : at + _NARROW] for at in range(0, len(array), _NARROW))
+    else:
+        yield from (part.float().numpy() for part in flat.split(_NARROW))
+
+
+def _wide_sums(part: torch.Tensor) -> Sums:
     """Return sum, sum of squares and count of the finite elements, and the count of the others."""
     part = part.to(torch.float32 if part.device.type == "mps" else torch.float64)
     size = part.numel()
@@ -113,7 +120,7 @@ def _wide_sums(part: torch.Tensor) -> NDArray[np.float64]:
     if not (math.isfinite(total) and math.isfinite(square)):
         part = part[torch.isfinite(part)]
         total, square = float(part.sum()), float(torch.dot(part, part))
-    return np.array([total, square, part.numel(), size - part.numel()])
+    return total, square, part.numel(), size - part.numel()
 
 
 def _plain(tensor: torch.Tensor) -> torch.Tensor:
@@ -155,9 +162,10 @@ def correlation(tensor: torch.Tensor, *, inputs: int) -> float | None:
     step += step > 1 and step % 2 == 0
     picked = rows[:, ::step].to("cpu", torch.float64).numpy()
     with np.errstate(all="ignore"):
-        size = np.abs(picked).max(axis=1, keepdims=True)
-        picked = picked / size
-        picked = picked[np.isfinite(picked).all(axis=1)]
+        power = np.einsum("ij,ij->i", picked, picked)
+        if not ((power > _LEAST_POWER) & (power < 1 / _LEAST_POWER)).all():
+            picked = picked / np.abs(picked).max(axis=1, keepdims=True)
+            picked = picked[np.isfinite(picked).all(axis=1)]
     count = len(picked)
     if count < _PAIR:
         return None

@@ -22,7 +22,6 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakIdKeyDictionary
 
 from xavier.frameworks.torch import _moments
-from xavier.frameworks.torch._example import tensors_in
 from xavier.frameworks.torch._functions import (
     ACTIVATIONS,
     COMPOSITES,
@@ -37,6 +36,7 @@ from xavier.frameworks.torch._functions import (
 )
 from xavier.frameworks.torch._moments import Moments
 from xavier.frameworks.torch._restore import quiet_about_hooks
+from xavier.frameworks.torch._trees import tensors_of
 
 
 @dataclass(slots=True)
@@ -133,7 +133,7 @@ class Observer(TorchFunctionMode):
         if name in COMPOSITES and isinstance(func, _FUNCTION):
             with self:
                 return _without_dispatch(func)(*args, **kwargs)
-        inputs = list(tensors_in((args, kwargs)))
+        inputs = tensors_of((args, kwargs))
         before = self._before_activation(name, inputs)
         result = func(*args, **kwargs)
         if inputs and name not in {"size", "dim", "stride", "__len__", "__set__"}:
@@ -145,7 +145,7 @@ class Observer(TorchFunctionMode):
     def _after(
         self, name: str, args: tuple[Any, ...], inputs: list[torch.Tensor], result: Any
     ) -> None:
-        outputs = list(tensors_in(result))
+        outputs = tensors_of(result)
         weights = self._weights(inputs)
         data = any(self._is_data(tensor) for tensor in inputs)
         if self._holds_weight(name, args, weights, data=data) and outputs:
