@@ -134,12 +134,13 @@ def _plain(tensor: torch.Tensor) -> torch.Tensor:
 
 @unguarded
 def sample(tensor: torch.Tensor, *, limit: int = SAMPLE) -> torch.Tensor:
-    """Return at most `limit` elements, evenly spaced, as a flat copy in float64."""
+    """Return at most `limit` elements, evenly spaced, as a flat copy in float32 or 64."""
     flat = _plain(tensor).reshape(-1)
     step = max(1, -(-flat.numel() // limit))
     # An odd step that shares no factor with usual widths visits every column.
     step += step > 1 and step % 2 == 0
-    return flat[::step].to("cpu", torch.float64, copy=True)
+    dtype = torch.float64 if flat.dtype == torch.float64 else torch.float32
+    return flat[::step].to("cpu", dtype, copy=True)
 
 
 @unguarded
@@ -217,8 +218,8 @@ def saturation(function: Callable[[torch.Tensor], torch.Tensor], at: torch.Tenso
 def all_zero(tensor: torch.Tensor) -> bool:
     """Tell whether every element of a tensor is zero; of one without elements, False."""
     plain = _plain(tensor)
-    if not plain.numel() or bool((plain[(0,) * (plain.ndim - 1)] != 0).any()):
-        return False  # one row is looked at before the whole
+    if not plain.numel() or plain[(0,) * plain.ndim].item() != 0:
+        return False
     return not bool((plain != 0).any())
 
 
@@ -282,9 +283,11 @@ def _twins_along(weight: torch.Tensor, gradient: torch.Tensor, axis: int) -> flo
 def _alike(rows: torch.Tensor) -> torch.Tensor:
     """Return the places of the rows whose first element is another one's, too."""
     first = rows[(slice(None), *(0,) * (rows.ndim - 1))].to("cpu", torch.float64).numpy()
-    order = np.argsort(first)
-    ordered = first[order]
+    ordered = np.sort(first)
     same = ordered[1:] == ordered[:-1]
+    if not same.any():
+        return torch.empty(0, dtype=torch.int64)
+    order = np.argsort(first, kind="stable")
     either = np.append(same, [False]) | np.append([False], same)
     return torch.from_numpy(np.sort(order[either])).to(rows.device)
 
