@@ -63,7 +63,7 @@ def std(array: NDArray[Any]) -> float:
     flat = array.ravel(order="K")
     total = square = 0.0
     ones = _ones(flat.dtype.str)
-    with np.errstate(over="ignore"):
+    with np.errstate(all="ignore"):
         for start in range(0, flat.size, _PIECE):
             piece = flat[start : start + _PIECE]
             second = float(piece.dot(piece))

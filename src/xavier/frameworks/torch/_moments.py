@@ -62,7 +62,8 @@ def moments(tensor: torch.Tensor) -> Moments:
         The moments over all finite elements; not one that is not finite is missed.
     """
     flat = _flat(tensor)
-    sums = _narrow_sums(flat)
+    with np.errstate(all="ignore"):
+        sums = _narrow_sums(flat)
     if sums is None:
         sums = tuple(map(sum, zip(*map(_wide_sums, flat.split(_CHUNK)), strict=True)))
     total, square, count, nonfinite = sums
