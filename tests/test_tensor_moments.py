@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from xavier.frameworks.torch._marks import Marks
 from xavier.frameworks.torch._moments import (
     all_zero,
     correlation,
@@ -157,3 +158,14 @@ def test_the_order_of_what_modules_hold_is_put_back() -> None:
     assert list(model.table) == ["a", "b"]
     assert model.table["b"] == [2, 3]
     assert model.kinds == {1, 2}
+
+
+def test_a_mark_is_gone_with_its_tensor() -> None:
+    marks: Marks[str] = Marks()
+    kept = normal(2)
+    marks[kept] = "kept"
+    for _ in range(100):  # their identities are used again and again
+        assert normal(2) not in marks
+        marks[normal(2)] = "gone"
+    assert marks.get(kept) == "kept"
+    assert kept.detach() not in marks

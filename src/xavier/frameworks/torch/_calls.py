@@ -40,6 +40,7 @@ class Call:
         func: The operator.
         args: Its positional arguments.
         kwargs: Its keyword arguments.
+        tensors: The tensors among both, in order.
         outs: The tensors that it returned.
         mutated: The arguments that it wrote to.
     """
@@ -47,6 +48,7 @@ class Call:
     func: torch._ops.OpOverload
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
+    tensors: list[torch.Tensor]
     outs: list[torch.Tensor]
     mutated: list[torch.Tensor]
 
@@ -54,11 +56,6 @@ class Call:
     def name(self) -> str:
         """The operator's name without namespace, overload and underscore."""
         return base_name(self.func)
-
-    @cached_property
-    def tensors(self) -> list[torch.Tensor]:
-        """The tensors among its arguments, in order."""
-        return tensors_of((self.args, self.kwargs))
 
     def again(
         self,
@@ -153,6 +150,8 @@ def without_out(func: torch._ops.OpOverload) -> torch._ops.OpOverload | None:
 def mutated(func: torch._ops.OpOverload, args: Any, kwargs: Any) -> list[torch.Tensor]:
     """Return the arguments that an operator's schema says it writes to."""
     places = written_places(func)
+    if not places:
+        return []
     return tensors_of([args[at] if at < len(args) else kwargs.get(name) for at, name in places])
 
 

@@ -19,7 +19,6 @@ from torch._C._functorch import is_functorch_wrapped_tensor
 from torch.nn.modules import module as _hooks
 from torch.nn.utils.parametrize import ParametrizationList
 from torch.overrides import TorchFunctionMode
-from torch.utils.weak import WeakIdKeyDictionary
 
 from xavier.frameworks.torch import _moments
 from xavier.frameworks.torch._functions import (
@@ -34,6 +33,7 @@ from xavier.frameworks.torch._functions import (
     base,
     common,
 )
+from xavier.frameworks.torch._marks import Marks
 from xavier.frameworks.torch._moments import Moments
 from xavier.frameworks.torch._restore import quiet_about_hooks
 from xavier.frameworks.torch._trees import tensors_of
@@ -94,9 +94,9 @@ class Observer(TorchFunctionMode):
         self.ops: list[Op] = []
         self.notes: list[str] = []
         self._scene = scene
-        self._names: WeakIdKeyDictionary = WeakIdKeyDictionary()
-        self._data: WeakIdKeyDictionary = WeakIdKeyDictionary()
-        self._follows: WeakIdKeyDictionary = WeakIdKeyDictionary()
+        self._names: Marks[tuple[str, ...]] = Marks()
+        self._data: Marks[bool] = Marks()
+        self._follows: Marks[Op] = Marks()
         self._stack: list[nn.Module] = []
         self._vectors = {name for name, parameter in scene.parameters if parameter.ndim < 2}  # noqa: PLR2004
         for name, parameter in scene.parameters:
@@ -248,9 +248,9 @@ class Observer(TorchFunctionMode):
     def _pass_on(self, inputs: list[torch.Tensor], outputs: list[torch.Tensor]) -> None:
         """Let the op of the only data that enter be followed through to what comes out."""
         data = [tensor for tensor in inputs if self._is_data(tensor)]
-        if len(data) == 1 and data[0] in self._follows:
-            for output in outputs:
-                self._follows[output] = self._follows[data[0]]
+        op = self._follows.get(data[0]) if len(data) == 1 else None
+        for output in outputs if op is not None else ():
+            self._follows[output] = op
 
     def _before_activation(
         self, name: str, inputs: list[torch.Tensor]
