@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from xavier.frameworks.torch._copies import twins
 from xavier.frameworks.torch._marks import Marks
 from xavier.frameworks.torch._moments import (
     all_zero,
@@ -17,7 +18,6 @@ from xavier.frameworks.torch._moments import (
     dead_share,
     moments,
     saturation,
-    twins,
 )
 from xavier.frameworks.torch._restore import unchanged
 from xavier.frameworks.torch._trees import map_tensors, tensors_of

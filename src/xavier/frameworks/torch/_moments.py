@@ -76,7 +76,7 @@ def moments(tensor: torch.Tensor) -> Moments:
 
 def _flat(tensor: torch.Tensor) -> torch.Tensor:
     """Return the elements in one row, in the order of the memory where that saves a copy."""
-    tensor = _plain(tensor)
+    tensor = plain(tensor)
     if not tensor.is_contiguous():
         strides = tensor.stride()
         tensor = tensor.permute(sorted(range(tensor.ndim), key=lambda at: -strides[at]))
@@ -127,7 +127,7 @@ def _wide_sums(part: torch.Tensor) -> Sums:
     return total, square, part.numel(), size - part.numel()
 
 
-def _plain(tensor: torch.Tensor) -> torch.Tensor:
+def plain(tensor: torch.Tensor) -> torch.Tensor:
     """Return the numbers that this process holds of `tensor`, without its history."""
     tensor = tensor.detach()
     tensor = getattr(tensor, "_local_tensor", tensor)
@@ -139,7 +139,7 @@ def _plain(tensor: torch.Tensor) -> torch.Tensor:
 @unguarded
 def sample(tensor: torch.Tensor, *, limit: int = SAMPLE) -> torch.Tensor:
     """Return at most `limit` elements, evenly spaced, as a flat copy in float32 or 64."""
-    flat = _plain(tensor).reshape(-1)
+    flat = plain(tensor).reshape(-1)
     step = max(1, -(-flat.numel() // limit))
     # An odd step that shares no factor with usual widths visits every column.
     step += step > 1 and step % 2 == 0
@@ -159,7 +159,7 @@ def correlation(tensor: torch.Tensor, *, inputs: int) -> float | None:
         The mean over pairs of the first eight inputs, on sampled features; None if the
         tensor has no such axis or fewer than two rows that are not zero.
     """
-    tensor = _plain(tensor)
+    tensor = plain(tensor)
     if inputs < _PAIR or tensor.ndim < _PAIR or not tensor.numel() or tensor.shape[0] % inputs:
         return None
     rows = tensor.reshape(inputs, -1)[:_INPUTS]
@@ -221,16 +221,16 @@ def saturation(function: Callable[[torch.Tensor], torch.Tensor], at: torch.Tenso
 @unguarded
 def all_zero(tensor: torch.Tensor) -> bool:
     """Tell whether every element of a tensor is zero; of one without elements, False."""
-    plain = _plain(tensor)
-    if not plain.numel() or plain[(0,) * plain.ndim].item() != 0:
+    tensor = plain(tensor)
+    if not tensor.numel() or tensor[(0,) * tensor.ndim].item() != 0:
         return False
-    return not bool((plain != 0).any())
+    return not bool((tensor != 0).any())
 
 
 @unguarded
 def dead_share(tensor: torch.Tensor, *, unit_axis: int) -> float:
     """Return the share of units along `unit_axis` that are zero everywhere else."""
-    tensor = _plain(tensor)
+    tensor = plain(tensor)
     if not tensor.ndim or not tensor.numel():
         return math.nan
     tensor = tensor.movedim(unit_axis, -1)
@@ -246,64 +246,3 @@ def _dead(tensor: torch.Tensor) -> torch.Tensor:
     """Tell for each place on the last axis whether all else is zero there."""
     alive = tensor != 0
     return ~(alive.any(dim=tuple(range(tensor.ndim - 1))) if tensor.ndim > 1 else alive)
-
-
-@unguarded
-def twins(weight: torch.Tensor, gradient: torch.Tensor) -> float:
-    """Return the share of output units that are copies of another and must stay so.
-
-    Two units are twins if their weights are equal and so are the gradients of these: no
-    step of an optimizer that treats elements alike can part them. Either of the first two
-    axes may count the output units; the one with more twins is told.
-
-    Args:
-        weight: At least two axes.
-        gradient: Of the same shape.
-
-    Returns:
-        A share: 0 if all are different, 1 if all are copies of one; 0 for a zero weight
-        that no gradient reaches.
-    """
-    if not weight.numel() or (all_zero(weight) and all_zero(gradient)):
-        return 0.0  # A zero weight behind a zero one gets its gradient a step later.
-    return max(_twins_along(weight, gradient, axis) for axis in (0, 1))
-
-
-def _twins_along(weight: torch.Tensor, gradient: torch.Tensor, axis: int) -> float:
-    rows = _plain(weight).movedim(axis, 0)
-    near = _alike(rows)
-    if not len(near):
-        return 0.0
-    slopes_ = _plain(gradient).movedim(axis, 0)
-    left, right = _pairs(rows[near].flatten(1))
-    if not len(left):
-        return 0.0
-    size = slopes_.abs().max()
-    pushed = slopes_[near].flatten(1)
-    together = ((pushed[left] - pushed[right]).abs() <= 1e-5 * size).all(dim=1)
-    return float(together.sum()) / (len(rows) - 1)
-
-
-def _alike(rows: torch.Tensor) -> torch.Tensor:
-    """Return the places of the rows whose first element is another one's, too."""
-    first = rows[(slice(None), *(0,) * (rows.ndim - 1))].to("cpu", torch.float64).numpy()
-    ordered = np.sort(first)
-    same = ordered[1:] == ordered[:-1]
-    if not same.any():
-        return torch.empty(0, dtype=torch.int64)
-    order = np.argsort(first, kind="stable")
-    either = np.append(same, [False]) | np.append([False], same)
-    return torch.from_numpy(np.sort(order[either])).to(rows.device)
-
-
-def _pairs(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the places of rows that are equal, pair by pair."""
-    # Cheap first: a few elements of twins are equal.
-    keys = rows[:, :: max(1, rows.shape[1] // 4)][:, :8].to(torch.float64)
-    _, group = torch.unique(keys, dim=0, return_inverse=True)
-    order = torch.argsort(group, stable=True)
-    left, right = order[:-1], order[1:]
-    near = group[left] == group[right]
-    left, right = left[near], right[near]
-    equal = (rows[left] == rows[right]).all(dim=1)
-    return left[equal], right[equal]
