@@ -36,9 +36,9 @@ MODELS: Final[dict[str, Callable[[], tuple[nn.Module, torch.Tensor]]]] = {
         torch.randint(1024, (8, 64)),
     ),
     "ResNet-18, 64 pictures of 64 x 64": lambda: (zoo.resnet18(64), torch.randn(64, 3, 64, 64)),
-    "GPT of 12 layers, 8 texts of 256 tokens": lambda: (
+    "GPT of 12 layers, 32 texts of 64 tokens": lambda: (
         zoo.gpt(1024, depth=12, width=256, heads=8),
-        torch.randint(1024, (8, 256)),
+        torch.randint(1024, (32, 64)),
     ),
     "perceptron of 2 layers, 4 rows": lambda: (
         nn.Sequential(nn.Linear(16, 16), nn.Tanh(), nn.Linear(16, 4)),
