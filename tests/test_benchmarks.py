@@ -87,3 +87,13 @@ def test_whole_models_are_measured_and_a_checkpoint_is_written(tmp_path: Path) -
     assert result["rounds"][0]["framework"]["weights"] == result["rounds"][0]["xavier"]["weights"]
     assert run(*small, "checkpoint", str(tmp_path / "llama")).returncode == 0
     assert (tmp_path / "llama" / "model.safetensors").stat().st_size > 2 * 10**7
+
+
+def test_a_check_is_timed_beside_a_plain_pass(tmp_path: Path) -> None:
+    small = ["-m", "benchmarks.checks", "--small", "--rounds", "1"]
+    found = run(*small, "--json", str(tmp_path / "result.json"))
+    assert found.returncode == 0, found.stderr
+    (costs,) = json.loads((tmp_path / "result.json").read_text())["models"].values()
+    assert costs["seconds, processor"]["check"] > costs["seconds, processor"]["plain"] > 0
+    assert costs["times plain, wall"]["plain"] == costs["memory, times plain"]["plain"] == 1
+    assert costs["profile"]["__init__.py:check"] > costs["profile"]["measure.py:measure"] > 0

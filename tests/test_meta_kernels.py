@@ -31,6 +31,9 @@ ANSWERED = [
     (ATEN.native_batch_norm.default, norm(2, 3, 4, 5)),
     (ATEN.gelu.default, (meta(2, 3, dtype=torch.float64),)),
     (ATEN._safe_softmax.default, (meta(2, 3, 4), -1)),
+    (ATEN.add.Tensor, (meta(2, 3), meta(2, 3))),
+    (ATEN.mul.Tensor, (meta(2, 3), 0.5)),
+    (ATEN.mul.Scalar, (meta(2, 3), 2)),
 ]
 
 ASKED = [
@@ -42,6 +45,11 @@ ASKED = [
     (ATEN.native_batch_norm.default, (meta(2, 4), *norm(2, 3)[1:])),
     (ATEN.gelu.default, (meta(2, 3, dtype=torch.bfloat16),)),
     (ATEN._safe_softmax.default, (meta(2, 3, 4), 3)),
+    (ATEN.add.Tensor, (meta(2, 3), meta(3))),
+    (ATEN.add.Tensor, (meta(2, 3), meta(2, 3, dtype=torch.float64))),
+    (ATEN.add.Tensor, (meta(2, 3), meta(3, 2).t())),
+    (ATEN.mul.Tensor, (meta(2, 3), 1j)),
+    (ATEN.add_.Tensor, (meta(2, 3), meta(2, 3))),
     (ATEN.relu_.default, (meta(2, 3),)),
     (ATEN.relu.default, (meta(2, 3),)),
 ]

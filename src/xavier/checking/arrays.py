@@ -30,7 +30,7 @@ class Facts:
         largest: The largest magnitude; NaN if any element is.
         tiny: How many elements are not zero and smaller than `TINY`.
         constant: Whether all elements are equal.
-        std: The standard deviation, to six digits; NaN if any element is not finite.
+        std: The standard deviation, to five digits; NaN if any element is not finite.
     """
 
     largest: float
@@ -55,7 +55,7 @@ def facts(array: NDArray[Any]) -> Facts:
 
 
 def std(array: NDArray[Any]) -> float:
-    """Return the standard deviation of a finite array, to six digits.
+    """Return the standard deviation of a finite array, to five digits.
 
     Pieces are summed in the array's own precision, and in float64 where their squares may
     underflow or the mean takes most of the second moment.
@@ -63,7 +63,7 @@ def std(array: NDArray[Any]) -> float:
     flat = array.ravel(order="K")
     total = square = 0.0
     ones = _ones(flat.dtype.str)
-    with np.errstate(over="ignore"):
+    with np.errstate(all="ignore"):
         for start in range(0, flat.size, _PIECE):
             piece = flat[start : start + _PIECE]
             second = float(piece.dot(piece))

@@ -46,7 +46,7 @@ def audit(
 
     Args:
         stored: The model's arrays; each is looked at once and let go, and again where two
-            look alike, so an iterator will not do.
+            look alike; of an iterator all are kept.
         used: Names of the weights that enter a contraction; only these must break symmetry.
         plan: What each region's law should be; without it no law is held against a weight.
         severity: Of a weight that is sound in itself and does not follow the plan.
@@ -55,6 +55,7 @@ def audit(
         Findings in the model's order; those on standard deviations after Holm's correction
         over all regions, at a level of one in a thousand for the model.
     """
+    stored = tuple(stored) if isinstance(stored, Iterator) else stored
     auditor = _Auditor(frozenset(used), plan, severity)
     for item in stored:
         auditor.look(item)

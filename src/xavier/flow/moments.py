@@ -229,7 +229,7 @@ class Propagation(Elementwise):
             return self._copied(arguments[0], op.output, ratio)
         if not arguments:
             return constant(0.0)
-        sizes = [float(np.prod(self.flow.values[each].shape)) for each in op.inputs]
+        sizes = [float(math.prod(self.flow.values[each].shape)) for each in op.inputs]
         sizes = op.attributes.get("shares", sizes)
         total = sum(sizes) or 1.0
         if "shares" in op.attributes and any(each.constant is not None for each in arguments):

@@ -40,6 +40,7 @@ class Call:
         func: The operator.
         args: Its positional arguments.
         kwargs: Its keyword arguments.
+        tensors: The tensors among both, in order.
         outs: The tensors that it returned.
         mutated: The arguments that it wrote to.
     """
@@ -47,6 +48,7 @@ class Call:
     func: torch._ops.OpOverload
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
+    tensors: list[torch.Tensor]
     outs: list[torch.Tensor]
     mutated: list[torch.Tensor]
 
@@ -54,11 +56,6 @@ class Call:
     def name(self) -> str:
         """The operator's name without namespace, overload and underscore."""
         return base_name(self.func)
-
-    @cached_property
-    def tensors(self) -> list[torch.Tensor]:
-        """The tensors among its arguments, in order."""
-        return tensors_of((self.args, self.kwargs))
 
     def again(
         self,
@@ -97,10 +94,11 @@ class Call:
             return (filled[0] if in_place else out).numpy()
 
         def call(*arrays: np.ndarray) -> np.ndarray:
-            shape = np.broadcast_shapes(*(np.shape(each) for each in arrays))
+            shapes = [np.shape(each) for each in arrays]
+            shape = shapes[0] if len({*shapes}) == 1 else np.broadcast_shapes(*shapes)
             try:
                 wide = [
-                    _as_tensor(np.array(np.broadcast_to(each, shape)), dtype)
+                    _as_tensor(_broadcast(each, shape), dtype)
                     for each, dtype in zip(arrays, dtypes, strict=True)
                 ]
                 try:
@@ -116,6 +114,11 @@ class Call:
                 ) from error
 
         return call
+
+
+def _broadcast(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Return a copy of an array, repeated where its shape is not the one asked for."""
+    return np.array(array if np.shape(array) == shape else np.broadcast_to(array, shape))
 
 
 def _as_tensor(array: np.ndarray, dtype: torch.dtype) -> torch.Tensor:
@@ -147,6 +150,8 @@ def without_out(func: torch._ops.OpOverload) -> torch._ops.OpOverload | None:
 def mutated(func: torch._ops.OpOverload, args: Any, kwargs: Any) -> list[torch.Tensor]:
     """Return the arguments that an operator's schema says it writes to."""
     places = written_places(func)
+    if not places:
+        return []
     return tensors_of([args[at] if at < len(args) else kwargs.get(name) for at, name in places])
 
 

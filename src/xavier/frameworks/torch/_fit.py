@@ -90,7 +90,7 @@ def jobs(model: nn.Module, plan: Plan) -> tuple[Job, ...]:
 def _require_same_model(model: nn.Module, plan: Plan, found: Sequence[Slot]) -> None:
     if not plan.model_digest or any(slot.lazy for slot in found):
         return
-    digest = structure_digest(model)
+    digest = structure_digest(model, found)
     if plan.model_digest != digest:
         raise PlanError(
             f"the plan was made for another model: {_difference(plan, found, digest)}",

@@ -59,6 +59,14 @@ def _batch_norm(x: torch.Tensor, *rest: Any) -> Any:
     return torch.empty_like(x), x.new_empty((channels,)), x.new_empty((channels,))
 
 
+def _both(x: torch.Tensor, y: Any) -> Any:
+    if isinstance(y, torch.Tensor):
+        alike = isinstance(x, torch.Tensor) and x.shape == y.shape and x.dtype == y.dtype
+        return torch.empty_like(x) if alike and _is_plain(x) and _is_plain(y) else None
+    number = type(y) in (int, float) and isinstance(x, torch.Tensor)
+    return torch.empty_like(x) if number and _is_plain(x) else None
+
+
 def _like(x: torch.Tensor, *_: Any) -> Any:
     return torch.empty_like(x) if _is_plain(x) else None
 
@@ -72,5 +80,7 @@ _ANSWERS: Final[dict[str, Callable[..., Any]]] = {
     "native_layer_norm": _layer_norm,
     "native_batch_norm": _batch_norm,
     "gelu": _like,
+    "add": _both,
+    "mul": _both,
     "_safe_softmax": lambda x, axis: _like(x) if -x.dim() <= axis < x.dim() else None,
 }

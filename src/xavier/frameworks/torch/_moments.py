@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,9 @@ _CHUNK = 1 << 20
 _SMALL = 4096  # elements, below which float64 costs nothing
 _NARROW = 1 << 15  # elements that are summed in float32 at once, and that caches hold
 _LEAST_SQUARE = 1e-30  # on average; squares of much smaller elements than 1e-15 underflow
+_LEAST_POWER = 1e-200  # of a row; the products of smaller ones underflow
 _LARGEST_MEAN = 0.9  # of the second moment, beyond which their difference loses digits
+Sums = tuple[float, float, int, int]
 _ONES = np.ones(_NARROW, np.float32)
 SAMPLE = 8192
 _INPUTS = 8
@@ -47,7 +49,7 @@ class Moments:
 
 @unguarded
 def moments(tensor: torch.Tensor) -> Moments:
-    """Return the moments of a floating or complex tensor, to six digits at least.
+    """Return the moments of a floating or complex tensor, to five digits at least.
 
     Parts are summed in float32 where that is sure to be enough, in float64 where it may not
     be, and added up in float64.
@@ -60,52 +62,61 @@ def moments(tensor: torch.Tensor) -> Moments:
         The moments over all finite elements; not one that is not finite is missed.
     """
     flat = _flat(tensor)
-    sums = _narrow_sums(flat)
+    with np.errstate(all="ignore"):
+        sums = _narrow_sums(flat)
     if sums is None:
-        sums = np.zeros(4)
-        for part in flat.split(_CHUNK):
-            sums += _wide_sums(part)
-    total, square, count, nonfinite = sums.tolist()
+        sums = tuple(map(sum, zip(*map(_wide_sums, flat.split(_CHUNK)), strict=True)))
+    total, square, count, nonfinite = sums
     if not count:
-        return Moments(math.nan, math.nan, math.nan, int(nonfinite))
+        return Moments(math.nan, math.nan, math.nan, nonfinite)
     mean, second = total / count, square / count
     std = math.sqrt(max(second - mean * mean, 0.0))
-    return Moments(mean, std, math.sqrt(second), int(nonfinite))
+    return Moments(mean, std, math.sqrt(second), nonfinite)
 
 
 def _flat(tensor: torch.Tensor) -> torch.Tensor:
     """Return the elements in one row, in the order of the memory where that saves a copy."""
-    tensor = _plain(tensor)
+    tensor = plain(tensor)
     if not tensor.is_contiguous():
         strides = tensor.stride()
         tensor = tensor.permute(sorted(range(tensor.ndim), key=lambda at: -strides[at]))
     return tensor.reshape(-1)
 
 
-def _narrow_sums(flat: torch.Tensor) -> NDArray[np.float64] | None:
+def _narrow_sums(flat: torch.Tensor) -> Sums | None:
     """Return sum, sum of squares, count and zero, from sums in float32; None if these are unsure.
 
-    A part's sum of squares has a relative error below 1e-6 whatever the order of its sums, as
-    long as squares neither overflow nor underflow, and so has the standard deviation unless
-    the mean takes most of the second moment. NaN and infinities make the sum of squares one.
+    As long as squares neither overflow nor underflow, a part's sum of them is right to 2e-7 for
+    random elements, and to 1e-5 where all have one magnitude, whose roundings have one sign. So
+    is the variance, unless the mean takes most of the second moment. An element that is not
+    finite makes the sum of squares one that is not.
     """
-    if flat.device.type != "cpu" or flat.dtype == torch.float64 or flat.numel() < _SMALL:
+    if type(flat) is not torch.Tensor or flat.device.type != "cpu":
+        return None
+    if flat.dtype == torch.float64 or flat.numel() < _SMALL:
         return None
     total = square = 0.0
-    for part in flat.split(_NARROW):
-        array = part.float().numpy()
-        second = float(array.dot(array))
-        if not (_LEAST_SQUARE * len(array) < second < math.inf):
+    for part in _narrow_parts(flat):
+        second = float(part.dot(part))
+        if not (_LEAST_SQUARE * len(part) < second < math.inf):
             return None
         square += second
-        total += float(array.dot(_ONES[: len(array)]))
+        total += float(part.dot(_ONES[: len(part)]))
     count = flat.numel()
     if total * total > _LARGEST_MEAN * square * count:
         return None
-    return np.array([total, square, count, 0.0])
+    return total, square, count, 0
 
 
-def _wide_sums(part: torch.Tensor) -> NDArray[np.float64]:
+def _narrow_parts(flat: torch.Tensor) -> Iterator[NDArray[np.float32]]:
+    if flat.dtype == torch.float32:
+        array = flat.numpy()
+        yield from (array[at : at + _NARROW] for at in range(0, len(array), _NARROW))
+    else:
+        yield from (part.float().numpy() for part in flat.split(_NARROW))
+
+
+def _wide_sums(part: torch.Tensor) -> Sums:
     """Return sum, sum of squares and count of the finite elements, and the count of the others."""
     part = part.to(torch.float32 if part.device.type == "mps" else torch.float64)
     size = part.numel()
@@ -113,26 +124,27 @@ def _wide_sums(part: torch.Tensor) -> NDArray[np.float64]:
     if not (math.isfinite(total) and math.isfinite(square)):
         part = part[torch.isfinite(part)]
         total, square = float(part.sum()), float(torch.dot(part, part))
-    return np.array([total, square, part.numel(), size - part.numel()])
+    return total, square, part.numel(), size - part.numel()
 
 
-def _plain(tensor: torch.Tensor) -> torch.Tensor:
+def plain(tensor: torch.Tensor) -> torch.Tensor:
     """Return the numbers that this process holds of `tensor`, without its history."""
     tensor = tensor.detach()
     tensor = getattr(tensor, "_local_tensor", tensor)
     if tensor.is_complex():
         tensor = torch.view_as_real(tensor.resolve_conj())
-    return tensor
+    return tensor.resolve_neg()
 
 
 @unguarded
 def sample(tensor: torch.Tensor, *, limit: int = SAMPLE) -> torch.Tensor:
-    """Return at most `limit` elements, evenly spaced, as a flat copy in float64."""
-    flat = _plain(tensor).reshape(-1)
+    """Return at most `limit` elements, evenly spaced, as a flat copy in float32 or 64."""
+    flat = plain(tensor).reshape(-1)
     step = max(1, -(-flat.numel() // limit))
     # An odd step that shares no factor with usual widths visits every column.
     step += step > 1 and step % 2 == 0
-    return flat[::step].to("cpu", torch.float64, copy=True)
+    dtype = torch.float64 if flat.dtype == torch.float64 else torch.float32
+    return flat[::step].to("cpu", dtype, copy=True)
 
 
 @unguarded
@@ -147,7 +159,7 @@ def correlation(tensor: torch.Tensor, *, inputs: int) -> float | None:
         The mean over pairs of the first eight inputs, on sampled features; None if the
         tensor has no such axis or fewer than two rows that are not zero.
     """
-    tensor = _plain(tensor)
+    tensor = plain(tensor)
     if inputs < _PAIR or tensor.ndim < _PAIR or not tensor.numel() or tensor.shape[0] % inputs:
         return None
     rows = tensor.reshape(inputs, -1)[:_INPUTS]
@@ -155,9 +167,10 @@ def correlation(tensor: torch.Tensor, *, inputs: int) -> float | None:
     step += step > 1 and step % 2 == 0
     picked = rows[:, ::step].to("cpu", torch.float64).numpy()
     with np.errstate(all="ignore"):
-        size = np.abs(picked).max(axis=1, keepdims=True)
-        picked = picked / size
-        picked = picked[np.isfinite(picked).all(axis=1)]
+        power = np.einsum("ij,ij->i", picked, picked)
+        if not ((power > _LEAST_POWER) & (power < 1 / _LEAST_POWER)).all():
+            picked = picked / np.abs(picked).max(axis=1, keepdims=True)
+            picked = picked[np.isfinite(picked).all(axis=1)]
     count = len(picked)
     if count < _PAIR:
         return None
@@ -208,16 +221,16 @@ def saturation(function: Callable[[torch.Tensor], torch.Tensor], at: torch.Tenso
 @unguarded
 def all_zero(tensor: torch.Tensor) -> bool:
     """Tell whether every element of a tensor is zero; of one without elements, False."""
-    plain = _plain(tensor)
-    if not plain.numel() or bool((plain[(0,) * (plain.ndim - 1)] != 0).any()):
-        return False  # one row is looked at before the whole
-    return not bool((plain != 0).any())
+    tensor = plain(tensor)
+    if not tensor.numel() or tensor[(0,) * tensor.ndim].item() != 0:
+        return False
+    return not bool((tensor != 0).any())
 
 
 @unguarded
 def dead_share(tensor: torch.Tensor, *, unit_axis: int) -> float:
     """Return the share of units along `unit_axis` that are zero everywhere else."""
-    tensor = _plain(tensor)
+    tensor = plain(tensor)
     if not tensor.ndim or not tensor.numel():
         return math.nan
     tensor = tensor.movedim(unit_axis, -1)
@@ -233,62 +246,3 @@ def _dead(tensor: torch.Tensor) -> torch.Tensor:
     """Tell for each place on the last axis whether all else is zero there."""
     alive = tensor != 0
     return ~(alive.any(dim=tuple(range(tensor.ndim - 1))) if tensor.ndim > 1 else alive)
-
-
-@unguarded
-def twins(weight: torch.Tensor, gradient: torch.Tensor) -> float:
-    """Return the share of output units that are copies of another and must stay so.
-
-    Two units are twins if their weights are equal and so are the gradients of these: no
-    step of an optimizer that treats elements alike can part them. Either of the first two
-    axes may count the output units; the one with more twins is told.
-
-    Args:
-        weight: At least two axes.
-        gradient: Of the same shape.
-
-    Returns:
-        A share: 0 if all are different, 1 if all are copies of one; 0 for a zero weight
-        that no gradient reaches.
-    """
-    if not weight.numel() or (all_zero(weight) and all_zero(gradient)):
-        return 0.0  # A zero weight behind a zero one gets its gradient a step later.
-    return max(_twins_along(weight, gradient, axis) for axis in (0, 1))
-
-
-def _twins_along(weight: torch.Tensor, gradient: torch.Tensor, axis: int) -> float:
-    rows = _plain(weight).movedim(axis, 0)
-    near = _alike(rows)
-    if not len(near):
-        return 0.0
-    slopes_ = _plain(gradient).movedim(axis, 0)
-    left, right = _pairs(rows[near].flatten(1))
-    if not len(left):
-        return 0.0
-    size = slopes_.abs().max()
-    pushed = slopes_[near].flatten(1)
-    together = ((pushed[left] - pushed[right]).abs() <= 1e-5 * size).all(dim=1)
-    return float(together.sum()) / (len(rows) - 1)
-
-
-def _alike(rows: torch.Tensor) -> torch.Tensor:
-    """Return the places of the rows whose first element is another one's, too."""
-    first = rows[(slice(None), *(0,) * (rows.ndim - 1))].to("cpu", torch.float64).numpy()
-    order = np.argsort(first)
-    ordered = first[order]
-    same = ordered[1:] == ordered[:-1]
-    either = np.append(same, [False]) | np.append([False], same)
-    return torch.from_numpy(np.sort(order[either])).to(rows.device)
-
-
-def _pairs(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the places of rows that are equal, pair by pair."""
-    # Cheap first: a few elements of twins are equal.
-    keys = rows[:, :: max(1, rows.shape[1] // 4)][:, :8].to(torch.float64)
-    _, group = torch.unique(keys, dim=0, return_inverse=True)
-    order = torch.argsort(group, stable=True)
-    left, right = order[:-1], order[1:]
-    near = group[left] == group[right]
-    left, right = left[near], right[near]
-    equal = (rows[left] == rows[right]).all(dim=1)
-    return left[equal], right[equal]

@@ -19,11 +19,9 @@ from torch._C._functorch import is_functorch_wrapped_tensor
 from torch.nn.modules import module as _hooks
 from torch.nn.utils.parametrize import ParametrizationList
 from torch.overrides import TorchFunctionMode
-from torch.utils.weak import WeakIdKeyDictionary
 
 from xavier.frameworks.torch import _moments
 from xavier.frameworks.torch._attention import SOFTMAXES, softmax_saturation
-from xavier.frameworks.torch._example import tensors_in
 from xavier.frameworks.torch._functions import (
     ACTIVATIONS,
     COMPOSITES,
@@ -36,9 +34,11 @@ from xavier.frameworks.torch._functions import (
     base,
     common,
 )
+from xavier.frameworks.torch._marks import Marks
 from xavier.frameworks.torch._moments import Moments
 from xavier.frameworks.torch._restore import quiet_about_hooks
 from xavier.frameworks.torch._steps import Steps, steps_of
+from xavier.frameworks.torch._trees import tensors_of
 
 
 @dataclass(slots=True)
@@ -97,9 +97,9 @@ class Observer(TorchFunctionMode):
         self.ops: list[Op] = []
         self.notes: list[str] = []
         self._scene = scene
-        self._names: WeakIdKeyDictionary = WeakIdKeyDictionary()
-        self._data: WeakIdKeyDictionary = WeakIdKeyDictionary()
-        self._follows: WeakIdKeyDictionary = WeakIdKeyDictionary()
+        self._names: Marks[tuple[str, ...]] = Marks()
+        self._data: Marks[bool] = Marks()
+        self._follows: Marks[Op] = Marks()
         self._stack: list[nn.Module] = []
         self._vectors = {name for name, parameter in scene.parameters if parameter.ndim < 2}  # noqa: PLR2004
         for name, parameter in scene.parameters:
@@ -136,7 +136,7 @@ class Observer(TorchFunctionMode):
         if name in COMPOSITES and isinstance(func, _FUNCTION):
             with self:
                 return _without_dispatch(func)(*args, **kwargs)
-        inputs = list(tensors_in((args, kwargs)))
+        inputs = tensors_of((args, kwargs))
         before = self._before_activation(name, inputs)
         steps = steps_of(args) if name in RECURRENT else None
         result = func(*(args if steps is None else steps.args), **kwargs)
@@ -154,7 +154,7 @@ class Observer(TorchFunctionMode):
     def _after(
         self, name: str, args: tuple[Any, ...], inputs: list[torch.Tensor], result: Any
     ) -> None:
-        outputs = list(tensors_in(result))
+        outputs = tensors_of(result)
         weights = self._weights(inputs)
         data = any(self._is_data(tensor) for tensor in inputs)
         if self._holds_weight(name, args, weights, data=data) and outputs:
@@ -278,9 +278,9 @@ class Observer(TorchFunctionMode):
     def _pass_on(self, inputs: list[torch.Tensor], outputs: list[torch.Tensor]) -> None:
         """Let the op of the only data that enter be followed through to what comes out."""
         data = [tensor for tensor in inputs if self._is_data(tensor)]
-        if len(data) == 1 and data[0] in self._follows:
-            for output in outputs:
-                self._follows[output] = self._follows[data[0]]
+        op = self._follows.get(data[0]) if len(data) == 1 else None
+        for output in outputs if op is not None else ():
+            self._follows[output] = op
 
     def _before_activation(
         self, name: str, inputs: list[torch.Tensor]

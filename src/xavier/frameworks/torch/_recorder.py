@@ -145,7 +145,7 @@ class Recorder(TorchDispatchMode):
         if law is not None and (outs[0].is_floating_point() or outs[0].dtype == torch.bool):
             self.graph.add_noise(f"aten.{base_name(func)}", outs[0], law)
         elif not independent:
-            self.graph.record(Call(func, args, named, outs, written))
+            self.graph.record(Call(func, args, named, tensors, outs, written))
         return out
 
     def _run_into(

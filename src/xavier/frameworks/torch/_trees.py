@@ -8,6 +8,11 @@ from typing import Any
 import torch
 from torch.utils import _pytree as registry
 
+_LEAVES = frozenset(
+    {int, float, bool, str, type(None), torch.dtype, torch.device, torch.layout}
+    | {torch.memory_format}
+)
+
 
 def tensors_of(tree: Any) -> list[torch.Tensor]:
     """Return the tensors in nested arguments, in order."""
@@ -17,16 +22,17 @@ def tensors_of(tree: Any) -> list[torch.Tensor]:
 
 
 def _collect(tree: Any, found: list[torch.Tensor]) -> None:
-    if isinstance(tree, torch.Tensor):
-        found.append(tree)
-        return
     kind = type(tree)
+    if kind in _LEAVES:
+        return
     if kind is tuple or kind is list:
         for each in tree:
             _collect(each, found)
     elif kind is dict:
         for each in tree.values():
             _collect(each, found)
+    elif isinstance(tree, torch.Tensor):
+        found.append(tree)
     elif _is_nested(tree):
         leaves = registry.tree_leaves(tree)
         found.extend(each for each in leaves if isinstance(each, torch.Tensor))
@@ -34,9 +40,11 @@ def _collect(tree: Any, found: list[torch.Tensor]) -> None:
 
 def map_tensors(change: Callable[[torch.Tensor], Any], tree: Any) -> Any:
     """Return nested arguments with every tensor replaced by what `change` makes of it."""
+    kind = type(tree)
+    if kind in _LEAVES:
+        return tree
     if isinstance(tree, torch.Tensor):
         return change(tree)
-    kind = type(tree)
     if kind is tuple:
         return tuple([map_tensors(change, each) for each in tree])
     if kind is list:

@@ -15,7 +15,7 @@ from torch.nn.parameter import UninitializedBuffer
 from xavier._errors import TraceError, a, said
 from xavier.frameworks.torch._example import arguments, copied, describe, hint_for
 from xavier.frameworks.torch._meta_run import as_it_was
-from xavier.frameworks.torch.names import buffers, canonical, slots
+from xavier.frameworks.torch.names import Slot, buffers, canonical, slots
 
 _HERE: Final = Path(__file__).parent
 _NOTED: Final = 3  # names in a note
@@ -26,14 +26,22 @@ _QUANTIZED: Final = "torch.ao.nn.quantized"
 _STAGE: Final = ("trace.py", "_recorder.py", "_meta_run.py", "_untraceable.py")
 
 
-def require_traceable(model: nn.Module) -> None:
-    """Refuse by name what no stand-in can take the place of, before anything is touched."""
+def require_traceable(model: nn.Module) -> tuple[tuple[Slot, ...], tuple[Slot, ...]]:
+    """Refuse by name what no stand-in can take the place of, before anything is touched.
+
+    Args:
+        model: The model.
+
+    Returns:
+        The parameters and the buffers, as `slots` and `buffers` give them.
+    """
     for path, module in model.named_modules():
         if isinstance(module, torch.jit.ScriptModule):
             name = f"`{canonical(path)}`" if path else "the model"
             told = f"{name} is a scripted module, whose weights cannot be followed"
             raise TraceError(told, hint="plan the model before it is scripted or traced")
-    for kind, held in (("parameter", slots(model)), ("buffer", buffers(model))):
+    parameters, held_buffers = slots(model), buffers(model)
+    for kind, held in (("parameter", parameters), ("buffer", held_buffers)):
         for slot in held:
             tensor = slot.stored
             # A quantized parameter has a stand-in that is floating: its values are not read.
@@ -45,6 +53,7 @@ def require_traceable(model: nn.Module) -> None:
                 f"`{slot.name}` {slot.shape}: {a(what)} {kind} cannot be traced",
                 hint="plan the dense, unquantized model",
             )
+    return parameters, held_buffers
 
 
 def initialized_copy(model: nn.Module, example: Any) -> nn.Module:

@@ -14,6 +14,7 @@ from torch.nn.parameter import is_lazy
 from xavier._errors import TraceError, brief
 from xavier._types.signal import NONFINITE_EXAMPLE, OpSignal, Signal, WeightSignal
 from xavier.frameworks.torch import _moments
+from xavier.frameworks.torch._copies import twins
 from xavier.frameworks.torch._example import arguments, copied, describe, hint_for, tensors_in
 from xavier.frameworks.torch._objective import Loss, ends_of, objective_of
 from xavier.frameworks.torch._observe import Observer, Op, Scene
@@ -232,7 +233,7 @@ def _weight_signals(
             std=size.std,
             gradient_rms=pull,
             update_ratio=None if pull is None or not size.rms else pull / size.rms,
-            twins=_moments.twins(parameter, gradient) if matrix else None,
+            twins=twins(parameter, gradient) if matrix else None,
         )
 
 

@@ -252,19 +252,20 @@ def _refuse_overlaps(together: list[tuple[Form, Slot]]) -> None:
         reaching.append((form, slot))
 
 
-def structure_digest(model: nn.Module) -> str:
+def structure_digest(model: nn.Module, found: Iterable[Slot] | None = None) -> str:
     """Return a digest of the parameters' names, ties, shapes and parametrizations.
 
     It is the same for a wrapped model, a copy on another device, and another dtype.
 
     Args:
         model: The model, on any device.
+        found: Its parameters, where they are known already.
 
     Returns:
         32 hexadecimal digits of BLAKE2b.
     """
     state = hashlib.blake2b(digest_size=16)
-    for slot in slots(model):
+    for slot in slots(model) if found is None else found:
         line = (slot.name, slot.aliases, slot.shape, slot.parametrization)
         state.update(repr(line).encode("utf-8", "surrogatepass") + b"\n")
     return state.hexdigest()

@@ -74,10 +74,11 @@ def kept_values(model: nn.Module, names: Iterable[str]) -> dict[str, torch.Tenso
     Returns:
         Values by name; what is real already, or cannot be made, is left out.
     """
-    held = _by_name(model)
+    asked = tuple(names)
+    held = _by_name(model) if asked else {}
     wanted = {
         name: held[name]
-        for name in names
+        for name in asked
         if name in held and held[name].tensor.is_meta and not _hopeless(held[name].tensor)
     }
     if not wanted:

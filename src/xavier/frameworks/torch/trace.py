@@ -54,11 +54,11 @@ def trace(model: nn.Module, example: Any) -> Flow:
     Raises:
         TraceError: If the model raises, or holds what cannot be followed.
     """
-    require_traceable(model)
-    lazy = [slot.name for slot in slots(model) if slot.lazy]
+    found, held = require_traceable(model)
+    lazy = [slot.name for slot in found if slot.lazy]
     if lazy:
         model = initialized_copy(model, example)
-    found = slots(model)
+        found, held = slots(model), buffers(model)
     arrived = arrivals(model, found)
     recorder = Recorder()
     graph = recorder.graph
@@ -81,8 +81,8 @@ def trace(model: nn.Module, example: Any) -> Flow:
             )
             for slot in found
         ),
-        buffers=tuple((each.name, tuple(each.shape)) for each in buffers(model)),
-        model_digest=structure_digest(model),
+        buffers=tuple((each.name, tuple(each.shape)) for each in held),
+        model_digest=structure_digest(model, found),
         notes=(*graph.notes, *notes(model, lazy)),
     )
 
@@ -94,8 +94,7 @@ def untraced(model: nn.Module) -> Flow:
         TraceError: If the model holds what cannot be followed.
         PlanError: If a parameter has no shape yet.
     """
-    require_traceable(model)
-    found = slots(model)
+    found, held = require_traceable(model)
     for slot in found:
         if slot.lazy:
             told = f"`{slot.name}`: a lazy parameter has no shape yet"
@@ -112,8 +111,8 @@ def untraced(model: nn.Module) -> Flow:
             )
             for slot in found
         ),
-        buffers=tuple((each.name, tuple(each.shape)) for each in buffers(model)),
-        model_digest=structure_digest(model),
+        buffers=tuple((each.name, tuple(each.shape)) for each in held),
+        model_digest=structure_digest(model, found),
         notes=tuple(notes(model, [])),
         traced=False,
     )
