@@ -331,7 +331,13 @@ def test_attention_and_recurrence_are_seen_inside() -> None:
     attention = nn.MultiheadAttention(8, 2, batch_first=True).eval()
     x = torch.randn(2, 5, 8)
     signal = measure(attention, (x, x, x))
-    assert [op.weights[0] for op in signal.ops] == ["in_proj_weight", "out_proj.weight"]
+    assert [op.weights[:1] for op in signal.ops] == [
+        ("in_proj_weight",),
+        (),
+        ("out_proj.weight",),
+    ]
+    assert signal.ops[1].activation == "softmax"
+    assert signal.ops[1].saturation == 0.0
     assert all(op.gradient_rms for op in signal.ops)
     (op,) = measure(nn.LSTM(8, 3, batch_first=True), x).ops
     assert (op.op, len(op.weights), op.shape) == ("lstm", 4, (2, 5, 3))

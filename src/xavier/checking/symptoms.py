@@ -175,17 +175,17 @@ def _step_decay(signal: Signal) -> Symptom | None:
 
 
 def _grown(op: OpSignal, folds: float) -> str:
-    return f"the gradient at {op.op} is {math.exp(folds):.3g} times {_beside(op)}"
+    return _of_gradient(op, math.exp(folds))
 
 
 def _faded(op: OpSignal, folds: float) -> str:
-    return f"the gradient at {op.op} and before is {math.exp(-folds):.3g} times {_beside(op)}"
+    return _of_gradient(op, math.exp(-folds))
 
 
-def _beside(op: OpSignal) -> str:
+def _of_gradient(op: OpSignal, ratio: float) -> str:
     if op.step_gradients is not None:
-        return "that of its last step"
-    return f"that of the last ops (its RMS is {op.gradient_rms:.3g})"
+        return f"gradient RMS on the way through the steps of {op.op} {ratio:.3g} times the last's"
+    return f"gradient RMS {op.gradient_rms:.3g}, {ratio:.3g} times that of the last ops"
 
 
 def _through_steps(signal: Signal) -> Iterator[tuple[OpSignal, tuple[float, ...]]]:
