@@ -11,17 +11,23 @@ from xavier._types.signal import (
     Check,
     Finding,
     OpSignal,
+    Reach,
+    Reaches,
     Severity,
     Signal,
     Verdict,
     WeightSignal,
 )
+from xavier._types.theory import Band, OpPrediction, PlainStack, Theory
 
 INIT = 'xavier.init_(model, example, recipe="auto")'
 
 share = st.none() | st.floats(0, 1) | st.just(NAN)
 maybe = st.none() | number
 shape = st.lists(st.integers(0, 10**6), max_size=4).map(tuple)
+part = st.floats(0, 1)
+reach = st.builds(Reach, underflow=part, overflow=part)
+reaches = st.none() | st.builds(Reaches, float16=reach, bfloat16=reach)
 ops = st.builds(
     OpSignal,
     index=st.integers(0, 10**6),
@@ -41,6 +47,8 @@ ops = st.builds(
     silent=st.booleans(),
     jacobian_mean=maybe,
     jacobian_rms=maybe,
+    range=reaches,
+    gradient_range=reaches,
 )
 weights = st.builds(
     WeightSignal,
@@ -51,6 +59,41 @@ weights = st.builds(
     gradient_rms=maybe,
     update_ratio=maybe,
     twins=share,
+    adam_ratio=maybe,
+    below_epsilon=share,
+    gradient_range=reaches,
+)
+bands = st.none() | st.builds(Band, rms=number, low=number, high=number)
+words = st.lists(word, max_size=2).map(tuple)
+predictions = st.builds(
+    OpPrediction,
+    index=st.integers(0, 10**6),
+    output=bands,
+    gradient=bands,
+    step_output=bands,
+    step_gradient=bands,
+    limits=words,
+    gradient_limits=words,
+)
+stacks = st.builds(
+    PlainStack,
+    first=st.integers(0, 10**6),
+    last=st.integers(0, 10**6),
+    depth=st.integers(1, 10**6),
+    activation=word,
+    sigma_w=number,
+    sigma_b=number,
+    q=number,
+    chi_1=number,
+    xi=number,
+    critical_sigma_w=maybe,
+)
+theories = st.none() | st.builds(
+    Theory,
+    ops=st.lists(predictions, max_size=6).map(tuple),
+    departs=st.none() | st.integers(0, 10**6),
+    summary=word,
+    stacks=st.lists(stacks, max_size=2).map(tuple),
 )
 findings = st.builds(
     Finding,
@@ -78,6 +121,7 @@ def checks(draw):
             weights=tuple(draw(st.lists(weights, max_size=3))),
             notes=tuple(draw(st.lists(word, max_size=3))),
         ),
+        theory=draw(theories),
     )
 
 

@@ -619,12 +619,12 @@ def test_check_refuses_what_is_no_model() -> None:
 
 
 def test_untraceable_model_is_still_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    import xavier.planning
+    import xavier.planning.api
 
     def refuse(*_: Any, **__: Any) -> Plan:
         raise TraceError("too strange")
 
-    monkeypatch.setattr(xavier.planning, "plan", refuse)
+    monkeypatch.setattr(xavier.planning.api, "plan_of", refuse)
     torch.manual_seed(0)
     outcome = check(stack(3, 64, nn.Tanh, gain=1), torch.randn(8, 64))
     assert outcome.verdict is Verdict.HEALTHY

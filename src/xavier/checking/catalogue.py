@@ -14,6 +14,8 @@ FINDINGS: Final = {
     "identical-units": "rows of a weight are equal",
     "no-plan": "the model could not be traced, so no law was held against its weights",
     "nonfinite": "elements are NaN or infinite",
+    "off-theory": "an op gives what neither its weights nor chance explain",
+    "out-of-range": "many numbers would become zero or infinite in a narrower dtype",
     "parametrization-forgotten": "a weight is no longer computed by its parametrization",
     "residual-unscaled": "a residual writer's standard deviation is larger than its law's",
     "std-off-recipe": "a standard deviation is none that the law explains",

@@ -21,7 +21,8 @@ from torch.nn.utils.parametrize import ParametrizationList
 from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakIdKeyDictionary
 
-from xavier.frameworks.torch import _moments
+from xavier._types.signal import Reaches
+from xavier.frameworks.torch import _moments, _ranges
 from xavier.frameworks.torch._example import tensors_in
 from xavier.frameworks.torch._functions import (
     ACTIVATIONS,
@@ -56,6 +57,8 @@ class Op:
     saturation: float | None = None
     dead: float | None = None
     jacobian: Any = None
+    range: Reaches | None = None
+    gradient_range: Reaches | None = None
 
 
 @dataclass(slots=True)
@@ -213,6 +216,7 @@ class Observer(TorchFunctionMode):
             output=_moments.moments(output),
             correlation=None if lookup else _moments.correlation(output, inputs=self._scene.inputs),
             silent=self._is_silent(name, inputs),
+            range=_ranges.reaches(output),
         )
         self.ops.append(op)
         self._follows[output] = op
@@ -302,6 +306,7 @@ def _without_dispatch(func: types.FunctionType) -> Callable[..., Any]:
 
 def _keep_gradient(op: Op, gradient: torch.Tensor) -> None:
     op.gradient = _moments.moments(gradient)
+    op.gradient_range = _ranges.reaches(gradient)
 
 
 def _readable(tensor: torch.Tensor) -> bool:
