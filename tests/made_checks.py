@@ -93,6 +93,7 @@ theories = st.none() | st.builds(
     ops=st.lists(predictions, max_size=6).map(tuple),
     departs=st.none() | st.integers(0, 10**6),
     summary=word,
+    evidence=word,
     stacks=st.lists(stacks, max_size=2).map(tuple),
 )
 findings = st.builds(

@@ -25,8 +25,9 @@ class Band:
 
     def holds(self, rms: float | None) -> bool:
         """Return whether a measured RMS lies in it; one that is zero or not finite says nothing."""
-        told = rms is not None and 0 < rms < math.inf and self.rms > 0
-        return not told or self.low <= rms <= self.high
+        if rms is None or not (0 < rms < math.inf and self.rms > 0):
+            return True
+        return self.low <= rms <= self.high
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain data; see `Check.to_dict` for numbers that are not finite."""
@@ -116,13 +117,15 @@ class Theory:
         ops: A prediction for each op that one could be made for, in the order of execution.
         departs: Index of the first op where they part by more than chance explains: the first
             forward, and if there is none, the first backward from the end; None if nowhere.
-        summary: Where they part, or that they do not, in a sentence or two.
+        summary: Where they part, or that they do not.
+        evidence: The numbers where they part, in words; empty if they do not.
         stacks: Stretches of layers with neither norm nor skip.
     """
 
     ops: tuple[OpPrediction, ...] = ()
     departs: int | None = None
     summary: str = ""
+    evidence: str = ""
     stacks: tuple[PlainStack, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:

@@ -10,20 +10,6 @@ from xavier._types.flow import Op, OpKind
 from xavier.flow.graph import Graph
 from xavier.flow.moments import Propagation
 
-WHY: Final = {
-    "attention": "mixing values that differ makes them smaller; they count as one value",
-    "softmax": "its elements are not independent",
-    "pool": "the largest or the mean of many counts as one of them",
-    "mean": "a mean over elements that differ is smaller than one of them",
-    "sum": "what is summed counts as independent",
-    "product": "two signals count as independent of each other",
-    "routing": "what is routed past an op has no part in its gradient",
-    "selection": "what is selected may get another gradient than the rest",
-    "recurrence": "a state counts as it is at rest",
-    "untraced op": "what it does is not known",
-    "batch norm": "the gradient grows with what inputs have in common, which is not counted",
-    "running statistics": "a batch norm in eval mode does not normalize this batch",
-}
 _FORWARD: Final = {
     OpKind.ATTENTION: "attention",
     OpKind.SOFTMAX: "softmax",

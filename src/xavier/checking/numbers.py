@@ -9,8 +9,8 @@ from xavier._types import signal_text, text
 from xavier._types.signal import Finding, Reach, Reaches, Severity, Signal
 from xavier._types.theory import Theory
 
-# In the speech model of Micikevicius et al., "Mixed precision training", 2018, section 3.1, some 5 %
-# of the gradients become zero in float16, and it does not train without more.
+# Micikevicius et al., "Mixed precision training", 2018, section 3.1: so many gradients of a speech
+# model become zero in float16, and it does not train as it should without a remedy.
 LOST_SHARE: Final = 0.05
 _DTYPES: Final[tuple[tuple[str, Callable[[Reaches], Reach]], ...]] = (
     ("float16", lambda each: each.float16),
@@ -31,7 +31,7 @@ def off_theory(theory: Theory | None, signal: Signal) -> Iterator[Finding]:
         "off-theory",
         Severity.NOTE,
         signal_text.place(op),
-        theory.summary,
+        theory.evidence,
         "look for a factor, a mask or another use of the weight in this module's forward; of "
         "weights that were trained, or are no random draw, it is to be expected",
     )
@@ -40,9 +40,7 @@ def off_theory(theory: Theory | None, signal: Signal) -> Iterator[Finding]:
 def out_of_range(signal: Signal) -> Iterator[Finding]:
     """Yield what a narrower dtype would lose: outputs, and the weights' gradients."""
     outputs = [(signal_text.place(op), op.range) for op in signal.ops if op.range]
-    gradients = [
-        (each.name, each.gradient_range) for each in signal.weights if each.gradient_range
-    ]
+    gradients = [(each.name, each.gradient_range) for each in signal.weights if each.gradient_range]
     for dtype, reach in _DTYPES:
         for what, places in (("output", outputs), ("gradient", gradients)):
             yield from _lost(dtype, what, [(path, reach(found)) for path, found in places])

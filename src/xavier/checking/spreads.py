@@ -3,10 +3,10 @@
 The theory holds for infinite width. With n units the mean of `f(h)**2` over them has the relative
 variance `(E[f**4] / E[f**2]**2 - 1) / n`: 5/n for ReLU, as in He's nets, 2/n for the identity. The
 mean of `(f'(h) g)**2` with g normal, which is what a gradient makes, has
-`(3 E[f'**4] / E[f'**2]**2 - 1) / n`: again 5/n and 2/n. These are bounds, reached where all inputs and positions
-are alike to a layer; where they differ, each adds a sample. A relative change of a second
-moment goes on through a function with its elasticity `d log E[f**2] / d log q`: 1 for ReLU, less
-for tanh, more for GELU, nothing behind a normalization.
+`(3 E[f'**4] / E[f'**2]**2 - 1) / n`: again 5/n and 2/n. These are bounds, reached where all inputs
+and positions are alike to a layer; where they differ, each adds a sample. A relative change of a
+second moment goes on through a function with its elasticity `d log E[f**2] / d log q`: 1 for ReLU,
+less for tanh, more for GELU, nothing behind a normalization.
 
 References:
     He et al. 2015, section 2.2; Hanin and Nica, "Products of many large random matrices and
@@ -23,6 +23,7 @@ from xavier._types.flow import Flow, Op
 from xavier.checking.bends import LINEAR
 from xavier.checking.expectation import Expected
 from xavier.flow.expressions import Expression, Root
+
 
 @dataclass(frozen=True)
 class Spreads:
@@ -48,9 +49,7 @@ def channels(op: Op, shape: tuple[int, ...]) -> int:
     return max(shape[1 if "stride" in op.attributes and len(shape) > 2 else -1], 1)  # noqa: PLR2004
 
 
-def spreads(
-    expected: Expected, *, outputs: frozenset[int], gradients: frozenset[int]
-) -> Spreads:
+def spreads(expected: Expected, *, outputs: frozenset[int], gradients: frozenset[int]) -> Spreads:
     """Return by how much chance moves what is expected.
 
     Args:

@@ -39,9 +39,9 @@ def gradients(
             its roots; None for exact quadrature.
 
     Returns:
-        Second moments by the op's index. Ops that only an attention's softmax leads away from are left out, and so
-        are parts of a state that comes back, and what lies before one: there the theory of
-        independent elements says nothing.
+        Second moments by the op's index. Ops that only an attention's softmax leads away from are
+        left out, and so are parts of a state that comes back, and what lies before one: there the
+        theory of independent elements says nothing.
     """
     flow, known, slopes = propagation.flow, measured or {}, derivatives or _derivatives
     at: dict[Root, float] = defaultdict(float)

@@ -152,7 +152,7 @@ def _inside(size: int, kernel: int, stride: int, padding: int, dilation: int) ->
     for start in starts:
         first, after = (-(begin // dilation) for begin in (start, start - size))
         met += max(min(kernel, after) - max(0, first), 0)
-    return met / (kernel * len(starts)) if len(starts) else 1.0
+    return met / (kernel * len(starts)) if starts else 1.0
 
 
 def _selects_rows(call: Call, by_input: Callable[[torch.Tensor], bool]) -> bool:

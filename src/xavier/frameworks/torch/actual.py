@@ -38,7 +38,7 @@ def with_inputs(flow: Flow, example: Any) -> Flow:
         given = [each for each in given if each is not tensor]
         wide = tensor if tensor.is_floating_point() or tensor.is_complex() else tensor.float()
         found = _moments.moments(wide)
-        if found.rms == found.rms:  # noqa: PLR0124 - not nan: some element is finite
+        if found.rms == found.rms:
             values[at] = replace(value, mean=found.mean, second=found.rms**2)
     return replace(flow, values=tuple(values))
 
