@@ -287,8 +287,8 @@ def predicted():
         ops=tuple(expected),
         departs=4,
         summary="theory and measurement part at layers.4",
-        evidence="its output has RMS 3, where its weights and the ops right before it predict 0.316, "
-        "and chance gives 0.198 to 0.632",
+        evidence="its output has RMS 3, where its weights and the ops right before it predict "
+        "0.316, and chance gives 0.198 to 0.632",
         stacks=(
             PlainStack(1, 3, 3, "tanh", 0.9, 0.05, 0.012, 0.79, 4.2, 1.1),
             PlainStack(4, 6, 3, "relu", 2**0.5, 0.0, math.inf, 1.0, math.inf, 2**0.5),

@@ -105,7 +105,7 @@ def test_a_check_tells_both_ratios_and_where_adam_stops():
 
 def lost(model, x, **settings):
     return [
-        each for each in xavier.check(model, x, **settings).findings if each.code == "out-of-range"
+        each for each in xavier.check(model, x, **settings).findings if each.code == "dtype-range"
     ]
 
 

@@ -56,7 +56,7 @@ def _lost(dtype: str, what: str, places: list[tuple[str, Reach]]) -> Iterator[Fi
         path, most = max(lost, key=lambda each: each[1])
         rest = f", and more than {signal_text.share(least)} of {text.count(len(lost) - 1, 'other')}"
         yield Finding(
-            "out-of-range",
+            "dtype-range",
             Severity.NOTE,
             path,
             f"{signal_text.share(most)} of its {what} would become {becomes} in {dtype}"
