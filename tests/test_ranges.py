@@ -73,12 +73,11 @@ def test_a_large_tensor_is_sampled():
 
 def test_adams_first_step_is_that_of_the_optimizer():
     for size in (1e-10, 1e-8, 1e-3, 10.0):
-        weight = nn.Parameter(batch(64, 64))
-        before = weight.detach().clone()
-        weight.grad = size * batch(64, 64, seed=1)
+        weight = nn.Parameter(torch.zeros(32, 32))
+        weight.grad = size * batch(32, 32, seed=1)
         gradient = weight.grad.clone()
         torch.optim.Adam([weight], lr=1e-2).step()
-        moved = float((weight.detach() - before).square().mean().sqrt()) / 1e-2
+        moved = float(weight.detach().square().mean().sqrt()) / 1e-2
         _, step, below = of_gradient(gradient)
         assert step == pytest.approx(moved, rel=1e-4)
         assert below == pytest.approx(float((gradient.abs() < 1e-8).double().mean()))

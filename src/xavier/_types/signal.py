@@ -47,7 +47,7 @@ class Reach:
 
 @dataclass(frozen=True, slots=True)
 class Reaches:
-    """What of a tensor's range the narrow dtypes hold, on at most 8,192 of its elements.
+    """What of a tensor's range the narrow dtypes hold, on at most 1,024 of its elements.
 
     Attributes:
         float16: From 6e-8 to 65,504.

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from xavier.flow.expressions import Expression, Root
 
-_GRIDS: Final = {1: 1001, 2: 81}  # points an axis: right to a thousandth, at kinks to a hundredth
+_GRIDS: Final = {1: 401, 2: 61}  # points an axis: right to a thousandth, at kinks to a hundredth
 _REACH: Final = 6.0  # standard deviations
 _STEP: Final = 1.1  # of every deviation, to see by how much a second moment follows
 LINEAR: Final = 2.0

@@ -5,6 +5,7 @@ It makes the roots and keeps them in order, and says what moments an expression 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
@@ -134,7 +135,7 @@ class Ledger:
 
     def _ratio(self, source: int, made: int) -> float:
         """Return how many elements of a value there are for each of its source's."""
-        sizes = [float(np.prod(self.flow.values[each].shape)) for each in (made, source)]
+        sizes = [float(math.prod(self.flow.values[each].shape)) for each in (made, source)]
         return sizes[0] / (sizes[1] or 1.0)
 
     def _copied(self, expression: Expression, tag: int, share: float) -> Expression:

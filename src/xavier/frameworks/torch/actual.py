@@ -17,7 +17,7 @@ from xavier._types.region import Region
 from xavier.frameworks.torch import _moments
 from xavier.frameworks.torch._example import tensors_in
 from xavier.frameworks.torch._restore import unchanged
-from xavier.frameworks.torch.names import slots
+from xavier.frameworks.torch.names import canonical, slots
 
 
 def with_inputs(flow: Flow, example: Any) -> Flow:
@@ -52,18 +52,20 @@ def second_moments(
         model: The model, on a real device.
         wanted: Canonical names and regions; a name that the model lacks is left out.
     """
-    held = {slot.name: slot for slot in slots(model)}
+    plain = {canonical(name): parameter for name, parameter in model.named_parameters()}
+    wanted = list(wanted)
+    computed = not plain.keys() >= {name for name, _ in wanted}
+    held = {slot.name: slot for slot in slots(model)} if computed else {}
     found: dict[tuple[str, Region], float] = {}
-    computed = any(slot.parametrization is not None for slot in held.values())
     # To run a parametrization may change its state.
     with unchanged(model) if computed else nullcontext(), torch.no_grad():
         for name, region in wanted:
             slot = held.get(name)
-            if slot is None:
-                continue
-            value = slot.stored
-            if slot.parametrization is not None:
+            value: torch.Tensor | None = plain.get(name)
+            if slot is not None and slot.parametrization is not None:
                 value = getattr(slot.owner, slot.attribute)
+            if value is None:
+                continue
             parts = [value[index] for index in region.slices(tuple(value.shape))]
             sizes = [float(part.numel()) for part in parts]
             powers = [_moments.moments(part).rms ** 2 for part in parts]
