@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from hypothesis import strategies as st
 
@@ -11,17 +12,23 @@ from xavier._types.signal import (
     Check,
     Finding,
     OpSignal,
+    Reach,
+    Reaches,
     Severity,
     Signal,
     Verdict,
     WeightSignal,
 )
+from xavier._types.theory import Band, OpPrediction, PlainStack, Theory
 
 INIT = 'xavier.init_(model, example, recipe="auto")'
 
 share = st.none() | st.floats(0, 1) | st.just(NAN)
 maybe = st.none() | number
 shape = st.lists(st.integers(0, 10**6), max_size=4).map(tuple)
+part = st.floats(0, 1)
+reach = st.builds(Reach, underflow=part, overflow=part)
+reaches = st.none() | st.builds(Reaches, float16=reach, bfloat16=reach)
 ops = st.builds(
     OpSignal,
     index=st.integers(0, 10**6),
@@ -41,6 +48,8 @@ ops = st.builds(
     silent=st.booleans(),
     jacobian_mean=maybe,
     jacobian_rms=maybe,
+    range=reaches,
+    gradient_range=reaches,
 )
 weights = st.builds(
     WeightSignal,
@@ -51,6 +60,42 @@ weights = st.builds(
     gradient_rms=maybe,
     update_ratio=maybe,
     twins=share,
+    adam_ratio=maybe,
+    below_epsilon=share,
+    gradient_range=reaches,
+)
+bands = st.none() | st.builds(Band, rms=number, low=number, high=number)
+words = st.lists(word, max_size=2).map(tuple)
+predictions = st.builds(
+    OpPrediction,
+    index=st.integers(0, 10**6),
+    output=bands,
+    gradient=bands,
+    step_output=bands,
+    step_gradient=bands,
+    limits=words,
+    gradient_limits=words,
+)
+stacks = st.builds(
+    PlainStack,
+    first=st.integers(0, 10**6),
+    last=st.integers(0, 10**6),
+    depth=st.integers(1, 10**6),
+    activation=word,
+    sigma_w=number,
+    sigma_b=number,
+    q=number,
+    chi_1=number,
+    xi=number,
+    critical_sigma_w=maybe,
+)
+theories = st.none() | st.builds(
+    Theory,
+    ops=st.lists(predictions, max_size=6).map(tuple),
+    departs=st.none() | st.integers(0, 10**6),
+    summary=word,
+    evidence=word,
+    stacks=st.lists(stacks, max_size=2).map(tuple),
 )
 findings = st.builds(
     Finding,
@@ -78,6 +123,7 @@ def checks(draw):
             weights=tuple(draw(st.lists(weights, max_size=3))),
             notes=tuple(draw(st.lists(word, max_size=3))),
         ),
+        theory=draw(theories),
     )
 
 
@@ -226,7 +272,43 @@ def bare():
     return check("healthy", evidence="0 ops that hold a weight")
 
 
-EVERY = {made.__name__: made for made in (healthy, broken, deep, hostile, bare)}
+def predicted():
+    """Return one that the theory has something to say of: two stacks, an op where they part."""
+    bands = [
+        Band(10 ** (-at / 8), 10 ** (-at / 8) / (1.2 + at / 10), 2 * 10 ** (-at / 8))
+        for at in range(6)
+    ]
+    expected = [
+        OpPrediction(at, band, band if at else None, band, None, ("pool",) if at == 3 else ())
+        for at, band in enumerate(bands)
+    ]
+    lost = Reaches(Reach(0.25, 0.0), Reach(0.0, 0.0))
+    theory = Theory(
+        ops=tuple(expected),
+        departs=4,
+        summary="theory and measurement part at layers.4",
+        evidence="its output has RMS 3, where its weights and the ops right before it predict "
+        "0.316, and chance gives 0.198 to 0.632",
+        stacks=(
+            PlainStack(1, 3, 3, "tanh", 0.9, 0.05, 0.012, 0.79, 4.2, 1.1),
+            PlainStack(4, 6, 3, "relu", 2**0.5, 0.0, math.inf, 1.0, math.inf, 2**0.5),
+        ),
+    )
+    weight = WeightSignal(
+        "layers.0.weight", (64, 64), 0.125, 0.125, 0.002, 0.016, 0.0, 8.0, 0.01, lost
+    )
+    made = check(
+        "healthy",
+        *(op(at, rms=3.0 if at > 3 else bands[at].rms * 1.1, range=lost) for at in range(6)),
+        op(6, "head", rms=0.5, gradient_rms=0.1, activation=""),
+        evidence="7 ops that hold a weight",
+        findings=[finding("note", "off-theory", "layers.4", message=theory.evidence)],
+        theory=theory,
+    )
+    return replace(made, signal=replace(made.signal, weights=(weight,)))
+
+
+EVERY = {made.__name__: made for made in (healthy, broken, deep, hostile, bare, predicted)}
 VERDICTS = [
     check(
         verdict.value,

@@ -56,7 +56,9 @@ def plain_cnn(depth: int, channels: int = 16) -> nn.Sequential:
     layers: list[nn.Module] = []
     for i in range(depth):
         layers += [nn.Conv2d(channels if i else 3, channels, 3, padding=1), nn.ReLU(inplace=True)]
-    model = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(4 * channels, 10))
+    model = nn.Sequential(
+        *layers, nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(4 * channels, 10)
+    )
     for layer in model[: 2 * depth : 2]:
         nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
         nn.init.zeros_(layer.bias)
@@ -663,12 +665,12 @@ def test_check_refuses_what_is_no_model() -> None:
 
 
 def test_untraceable_model_is_still_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    import xavier.planning
+    import xavier.planning.api
 
     def refuse(*_: Any, **__: Any) -> Plan:
         raise TraceError("too strange")
 
-    monkeypatch.setattr(xavier.planning, "plan", refuse)
+    monkeypatch.setattr(xavier.planning.api, "plan_of", refuse)
     torch.manual_seed(0)
     outcome = check(stack(3, 64, nn.Tanh, gain=1), torch.randn(8, 64))
     assert outcome.verdict is Verdict.HEALTHY

@@ -148,9 +148,7 @@ def _chances(final: Fit, strains: Array, trains: NDArray[np.bool_]) -> Iterator[
 def curve(starts: Starts) -> str:
     """Return the curve of faults found over false alarms as SVG, beside the baselines'."""
     lines = {"strain, cross-validated": cross_validated(starts)}
-    lines |= {
-        name: each for name, each in starts.baselines.items() if not np.isnan(each).any()
-    }
+    lines |= {name: each for name, each in starts.baselines.items() if not np.isnan(each).any()}
     drawn = "".join(
         _line(name, list(roc(each, starts.trains)), place)
         for place, (name, each) in enumerate(lines.items())

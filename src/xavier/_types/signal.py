@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from xavier._types import codec, signal_text
+from xavier._types.theory import Theory
 
 
 class Verdict(StrEnum):
@@ -29,6 +30,36 @@ class Severity(StrEnum):
     ERROR = "error"
     WARNING = "warning"
     NOTE = "note"
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """Which shares of a tensor's elements a dtype would lose, rounding to nearest.
+
+    Attributes:
+        underflow: The share that is not zero and would become it.
+        overflow: The share that is finite and would become infinite.
+    """
+
+    underflow: float
+    overflow: float
+
+
+@dataclass(frozen=True, slots=True)
+class Reaches:
+    """What of a tensor's range the narrow dtypes hold, on at most 1,024 of its elements.
+
+    Attributes:
+        float16: From 6e-8 to 65,504.
+        bfloat16: From 9e-41 to 3.4e38.
+    """
+
+    float16: Reach
+    bfloat16: Reach
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        return codec.plain(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +89,8 @@ class OpSignal:
         jacobian_mean: Mean singular value of the layer's Jacobian, through the function
             that follows; None unless it was asked for.
         jacobian_rms: RMS singular value, as above.
+        range: What float16 and bfloat16 would lose of its output; None if it is not known.
+        gradient_range: The same of the gradient with respect to it.
     """
 
     index: int
@@ -78,6 +111,8 @@ class OpSignal:
     step_gradients: tuple[float, ...] | None = None
     jacobian_mean: float | None = None
     jacobian_rms: float | None = None
+    range: Reaches | None = None
+    gradient_range: Reaches | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain data; see `Check.to_dict` for numbers that are not finite."""
@@ -97,6 +132,11 @@ class WeightSignal:
         update_ratio: `gradient_rms / rms`, a step of gradient descent at learning rate 1.
         twins: Share of output units that are copies of another, in weight and gradient,
             and so must stay copies; None where that has no meaning.
+        adam_ratio: The same of Adam's first step at learning rate 1, `g / (|g| + 1e-8)` per
+            element: `1 / rms` where the gradient is far above 1e-8. Sampled.
+        below_epsilon: Share of the gradient's elements that are not zero and below 1e-8, where
+            Adam's own epsilon stops it from making up for their size.
+        gradient_range: What float16 and bfloat16 would lose of the gradient.
     """
 
     name: str
@@ -106,6 +146,9 @@ class WeightSignal:
     gradient_rms: float | None
     update_ratio: float | None
     twins: float | None = None
+    adam_ratio: float | None = None
+    below_epsilon: float | None = None
+    gradient_range: Reaches | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain data; see `Check.to_dict` for numbers that are not finite."""
@@ -164,6 +207,8 @@ class Check:
         findings: The audit of the weights.
         signal: What was measured.
         model_digest: The digest of the model's structure, as in a plan; empty if it is not known.
+        theory: What the theory expects beside what was measured; None if it was not asked, or the
+            model could not be traced.
     """
 
     verdict: Verdict
@@ -174,6 +219,7 @@ class Check:
     findings: tuple[Finding, ...]
     signal: Signal
     model_digest: str = ""
+    theory: Theory | None = None
 
     def exit_code(self, *, strict: bool = False) -> int:
         """Return what the command line exits with.
@@ -202,7 +248,8 @@ class Check:
             "stream": codec.STREAM,
             "package": codec.package_version(),
         }
-        return {**head, **codec.plain(self)}
+        theory = None if self.theory is None else self.theory.to_dict()
+        return {**head, **codec.plain(self), "theory": theory}
 
     def to_json(self) -> str:
         """Return the check as JSON text, by the schema in `docs/schema/check.schema.json`."""

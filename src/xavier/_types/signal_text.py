@@ -95,6 +95,9 @@ def short(check: Check, *, width: int | None = None) -> str:
         # A cure may be a line to copy, so it is never broken.
         lines.append(f"  cure: {text.printable(check.cure)}")
     lines.append(f"  {counts(check)}; {text.count(len(check.signal.ops), 'op')} measured")
+    if check.theory is not None and check.theory.summary:
+        told = text.printable(check.theory.summary)
+        lines.append(text.paragraph(told, width=width, bullet="  "))
     order = by_severity(check)
     for each in order[:_MOST]:
         said = f"{each.severity.value} {each.code}: {each.path} {each.message}"

@@ -9,12 +9,15 @@ from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
-from xavier._errors import MissingFrameworkError, PlanError, TraceError, a
+from xavier._errors import ActivationError, MissingFrameworkError, PlanError, TraceError, a
+from xavier._types.flow import Flow
 from xavier._types.plan import Plan
 from xavier._types.signal import NONFINITE_EXAMPLE, Check, Finding, Severity, Signal, Verdict
+from xavier._types.theory import Theory
 from xavier.checking import cures
 from xavier.checking.audit import audit, unregistered
 from xavier.checking.catalogue import FINDINGS, require_known
+from xavier.checking.numbers import off_theory, out_of_range
 from xavier.checking.verdict import Fault, healthy_evidence, judge
 
 __all__ = ["FINDINGS", "check", "judge"]
@@ -29,6 +32,7 @@ def check(  # noqa: PLR0913 - the public contract
     recipe: str | None = None,
     plan: Plan | None = None,
     jacobian: bool = False,
+    theory: bool = True,
     ignore: Iterable[str] = (),
 ) -> Check:
     """Audit a model's weights and measure its signal, to say whether it can start to train.
@@ -48,6 +52,8 @@ def check(  # noqa: PLR0913 - the public contract
         plan: The plan that they should follow, such as the one that drew them, in place of a
             recipe's.
         jacobian: Whether to add the singular values of each dense layer's Jacobian.
+        theory: Whether to hold the measurement against what the theory expects of these weights;
+            costs some milliseconds an op.
         ignore: Codes of findings to leave out; the verdict stays what it is.
 
     Returns:
@@ -66,15 +72,26 @@ def check(  # noqa: PLR0913 - the public contract
         raise PlanError("plan and recipe were both given, expected one of them")
     measuring = _framework(model, "measure")
     signal = measuring.measure(model, example, target=target, loss=loss, jacobian=jacobian)
-    missing: tuple[Finding, ...] = ()
+    flow, missing = _traced(model, example) if plan is None or theory else (None, ())
     if plan is None:
-        plan, missing = _planned(model, example, "auto" if recipe is None else recipe)
-    findings = (*_audited(model, signal, plan, asked=asked), *missing)
+        plan, missing = _planned(flow, missing, "auto" if recipe is None else recipe)
+    else:
+        missing = ()
+    expected = None
+    if theory and flow is not None:
+        expected = _expected(model, example, flow, signal, unit_cotangent=loss is target is None)
+    findings = (
+        *_audited(model, signal, plan, asked=asked),
+        *missing,
+        *off_theory(expected, signal),
+        *out_of_range(signal),
+    )
     faults = judge(signal, findings)
     follows = plan is not None and plan.recipe == "auto" and _follows_plan(findings)
     told = tuple(each for each in findings if each.code not in silenced)
     outcome = _outcome(faults, told, signal, drawn_by_auto=follows)
-    return replace(outcome, model_digest="" if plan is None else plan.model_digest)
+    digest = "" if plan is None else plan.model_digest
+    return replace(outcome, model_digest=digest, theory=expected)
 
 
 def _framework(model: Any, file: str) -> Any:
@@ -90,15 +107,49 @@ def _framework(model: Any, file: str) -> Any:
     )
 
 
-def _planned(model: Any, example: Any, recipe: str) -> tuple[Plan | None, tuple[Finding, ...]]:
-    """Return the plan, or why there is none: a model may run and yet not be traced."""
-    from xavier.planning import plan  # noqa: PLC0415 - loads much that a mere import need not
+def _traced(model: Any, example: Any) -> tuple[Flow | None, tuple[Finding, ...]]:
+    """Return the flow, or why there is none: a model may run and yet not be traced."""
+    from xavier.planning.backend import backend_of  # noqa: PLC0415 - as below
 
     try:
-        return plan(model, example, recipe=recipe), ()
+        return backend_of(model).trace(model, example), ()
     except (PlanError, TraceError) as error:
-        text = f"no plan could be made, so no law was held against a weight: {error.message}"
-        return None, (Finding("no-plan", Severity.NOTE, "", text),)
+        return None, (_no_plan(error),)
+
+
+def _planned(
+    flow: Flow | None, missing: tuple[Finding, ...], recipe: str
+) -> tuple[Plan | None, tuple[Finding, ...]]:
+    from xavier.planning.api import plan_of  # noqa: PLC0415 - loads much that an import need not
+
+    try:
+        return (None, missing) if flow is None else (plan_of(flow, recipe=recipe), ())
+    except (PlanError, TraceError) as error:
+        return None, (_no_plan(error),)
+
+
+def _no_plan(error: PlanError | TraceError) -> Finding:
+    text = f"no plan could be made, so no law was held against a weight: {error.message}"
+    return Finding("no-plan", Severity.NOTE, "", text)
+
+
+def _expected(
+    model: Any, example: Any, flow: Flow, signal: Signal, *, unit_cotangent: bool
+) -> Theory | None:
+    """Return theory beside measurement; None where the theory has no answer."""
+    from xavier.checking.beside import Circumstances, beside  # noqa: PLC0415
+    from xavier.checking.joining import moments_held  # noqa: PLC0415
+
+    actual = _framework(model, "actual")
+    given = Circumstances(
+        unit_cotangent, actual.most_dropped(model), actual.has_frozen_norms(model)
+    )
+    held, wanted = moments_held(flow, signal)
+    held |= actual.second_moments(model, wanted)
+    try:
+        return beside(actual.with_inputs(flow, example), signal, held, given)
+    except ActivationError:
+        return None
 
 
 def _audited(model: Any, signal: Signal, plan: Plan | None, *, asked: bool) -> tuple[Finding, ...]:

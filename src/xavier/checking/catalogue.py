@@ -10,10 +10,12 @@ from xavier._errors import UnknownNameError
 FINDINGS: Final = {
     "constant": "all elements are equal in a weight that must break symmetry",
     "constant-frozen": "all elements are equal in a weight that is not trained",
+    "dtype-range": "many numbers would become zero or infinite in a narrower dtype",
     "duplicate": "two parameters are equal to the bit and not tied",
     "identical-units": "rows of a weight are equal",
     "no-plan": "the model could not be traced, so no law was held against its weights",
     "nonfinite": "elements are NaN or infinite",
+    "off-theory": "an op gives what neither its weights nor chance explain",
     "parametrization-forgotten": "a weight is no longer computed by its parametrization",
     "residual-unscaled": "a residual writer's standard deviation is larger than its law's",
     "std-off-recipe": "a standard deviation is none that the law explains",

@@ -12,6 +12,7 @@ there the calibration against real training runs moves them: `docs/calibration.m
 from __future__ import annotations
 
 import math
+
 from xavier._types.signal import OpSignal
 
 # In e-folds, fitted: `python -m benchmarks.calibration.report`, which a test recomputes.

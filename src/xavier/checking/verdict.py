@@ -155,6 +155,8 @@ def _strained(signal: Signal) -> Iterator[Fault]:
     beyond = [each for each in found if each.share >= 1] or [max(found, key=lambda s: s.share)]
     odds = f"strain {total:.3g}: {chance(total):.0%} of the calibration's such starts trained"
     for verdict in (Verdict.EXPLODING, Verdict.VANISHING, Verdict.COLLAPSED, Verdict.SATURATED):
-        worst = max((s for s in beyond if s.verdict is verdict), key=lambda s: s.share, default=None)
+        worst = max(
+            (s for s in beyond if s.verdict is verdict), key=lambda s: s.share, default=None
+        )
         if worst is not None:
             yield Fault(verdict, worst.where, f"{worst.evidence}; {odds}")

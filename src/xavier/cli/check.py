@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     help="Go backward from this loss; its target is the array `target` of --batch.",
 )
 @click.option("--jacobian", is_flag=True, help="Add the singular values of the layers' Jacobians.")
+@click.option("--no-theory", is_flag=True, help="Do not hold the signal against the theory.")
 @click.option(
     "--ignore",
     metavar="CODE",
@@ -136,5 +137,6 @@ def _checked(recipe: str | None, given: dict[str, Any]) -> Check:
             recipe=recipe,
             plan=plan,
             jacobian=given["jacobian"],
+            theory=not given["no_theory"],
             ignore=ignore,
         )

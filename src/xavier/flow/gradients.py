@@ -10,37 +10,55 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from xavier._errors import ActivationError
 from xavier.flow.expressions import Expression, Root, replaced
 from xavier.flow.moments import Propagation
 from xavier.theory.quadrature import powers, powers2
 
+Slopes = Callable[[Expression], tuple[float, ...]]
 
-def gradients(propagation: Propagation) -> dict[int, float]:
+
+def gradients(
+    propagation: Propagation,
+    *,
+    cotangent: float = 1.0,
+    measured: Mapping[int, float] | None = None,
+    derivatives: Slopes | None = None,
+) -> dict[int, float]:
     """Return the second moment of the gradient at the output of each weighted op.
 
     Args:
         propagation: One that has run.
+        cotangent: The second moment at every output of the flow; nan if it is not known, which
+            leaves out every op from which an output is reached without passing a measured one.
+        measured: Second moments that were measured, by the op's index: what lies before such
+            an op gets its gradient from this, not from what is predicted there.
+        derivatives: Returns the powers of an expression's partial derivatives, one for each of
+            its roots; None for exact quadrature.
 
     Returns:
-        Second moments by the op's index, for cotangents of unit second moment at every output
-        of the flow. Ops that only an attention's softmax leads away from are left out, and so
-        are parts of a state that comes back, and what lies before one: there the theory of
-        independent elements says nothing.
+        Second moments by the op's index. Ops that only an attention's softmax leads away from are
+        left out, and so are parts of a state that comes back, and what lies before one: there the
+        theory of independent elements says nothing.
     """
-    flow = propagation.flow
+    flow, known, slopes = propagation.flow, measured or {}, derivatives or _derivatives
     at: dict[Root, float] = defaultdict(float)
     for output in flow.outputs:
-        for root, share in _shares(propagation.expression(output)):
-            at[root] += share
+        for root, share in _shares(propagation.expression(output), slopes):
+            at[root] += cotangent * share
+    of_ops = {
+        root: index
+        for index in known
+        if (root := propagation.expression(flow.ops[index].output).root) is not None
+    }
     for root in reversed(propagation.roots):
-        arrived = at[root]
+        arrived = known[of_ops[root]] if root in of_ops else at[root]
         if not arrived:
             continue
         for part in root.parts:
-            for earlier, share in _shares(part.expression):
+            for earlier, share in _shares(part.expression, slopes):
                 at[earlier] += arrived * part.share * share
     found: dict[int, float] = {}
     for index, op in enumerate(flow.ops):
@@ -50,7 +68,7 @@ def gradients(propagation: Propagation) -> dict[int, float]:
     return found
 
 
-def _shares(expression: Expression) -> Iterator[tuple[Root, float]]:
+def _shares(expression: Expression, slopes: Slopes) -> Iterator[tuple[Root, float]]:
     """Yield the roots of an expression, each with the power of its partial derivative."""
     if expression.root is not None:
         yield expression.root, 1.0
@@ -58,28 +76,31 @@ def _shares(expression: Expression) -> Iterator[tuple[Root, float]]:
     if expression.statistic:
         share = 1.0 if expression.statistic == "sum" else expression.count**-2.0
         if expression.statistic in ("mean", "sum"):
-            for root, own in _shares(expression.arguments[0]):
+            for root, own in _shares(expression.arguments[0], slopes):
                 yield root, share * own
         return
     roots = expression.roots
     if not roots:  # of averages alone: a pooled feature, moved or scaled
         for each in expression.arguments:
-            yield from _shares(each)
+            yield from _shares(each, slopes)
         return
     try:
-        yield from zip(roots, _derivatives(expression), strict=True)
+        yield from zip(roots, _by_cases(expression, slopes), strict=True)
     except ActivationError:
         return
 
 
+def _by_cases(expression: Expression, slopes: Slopes) -> tuple[float, ...]:
+    if not expression.masks:
+        return slopes(expression)
+    at: dict[Root, float] = dict.fromkeys(expression.roots, 0.0)
+    for share, case in expression.cases:
+        for root, power in _shares(replaced(expression, case), slopes) if share > 0 else ():
+            at[root] += share * power
+    return tuple(at.values())
+
+
 def _derivatives(expression: Expression) -> tuple[float, ...]:
-    if expression.masks:
-        cases = [(share, replaced(expression, at)) for share, at in expression.cases if share > 0]
-        at: dict[Root, float] = dict.fromkeys(expression.roots, 0.0)
-        for share, each in cases:
-            for root, power in _shares(each):
-                at[root] += share * power
-        return tuple(at.values())
     roots = expression.roots
     if len(roots) == 1:
         (root,) = roots

@@ -116,7 +116,7 @@ class Ledger:
 
     def _source(self, value: Value) -> Expression:
         if value.origin is Origin.INPUT:
-            return self._root("input", 0.0, 1.0)
+            return self._root("input", value.mean, value.second)
         mean, second = value.mean, value.second
         kind = NOISE if value.name == NOISE else "constant"
         if value.origin is Origin.PARAMETER:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from xavier._errors import PlanError, WriteError, a
+from xavier._types.flow import Flow
 from xavier._types.plan import Plan
 from xavier.bits import Key
 from xavier.planning.backend import backend_of
@@ -67,6 +68,23 @@ def plan(
     backend = backend_of(model)
     flow = backend.untraced(model) if example is None else backend.trace(model, example)
     return draft_with(flow, chosen, compiled, overwrite_zeros=overwrite_zeros)
+
+
+def plan_of(flow: Flow, *, recipe: str | Recipe = "auto") -> Plan:
+    """Work out the plan of a model that has been traced.
+
+    Args:
+        flow: The trace.
+        recipe: As for `plan`.
+
+    Returns:
+        What `plan` gives for the model and the example.
+
+    Raises:
+        PlanError: If the model cannot be planned.
+        UnknownNameError: If there is no such recipe.
+    """
+    return draft_with(flow, _resolved(recipe), compile_overrides(None), overwrite_zeros=False)
 
 
 def init_(  # noqa: PLR0913 - the public contract

@@ -10,9 +10,10 @@ from typing import Final
 from rich.console import Console
 from rich.text import Text
 
-from xavier._types import signal_text, text
+from xavier._types import signal_text, text, theory_text
 from xavier._types.folding import Fold, fold
 from xavier._types.signal import Check, Finding, OpSignal, Severity, Verdict
+from xavier._types.theory import Band
 from xavier.report.glyphs import Glyphs, LogScale, glyphs
 from xavier.report.layout import GAP, Column, chosen, safe, say, say_cure, table, taken_width
 
@@ -47,6 +48,7 @@ def render_check(check: Check, console: Console) -> None:
     _verdict(check, console, signs)
     if check.signal.ops:
         _Signal(check, console, signs).render()
+        _theory(check, console)
     _findings(check, console)
     if check.signal.notes:
         console.print()
@@ -131,19 +133,42 @@ class _Signal:
 
     def _over_depth(self) -> None:
         width = min(max(self._console.width - 34, 8), _WIDEST_SPARK)
-        for name, scale, values, style in (
-            ("forward ", self._forward, [op.rms for op in self._ops], "cyan"),
-            ("gradient", self._backward, [op.gradient_rms for op in self._ops], "magenta"),
+        expected, back = self._expected()
+        for name, scale, values, theory, style in (
+            ("forward ", self._forward, [op.rms for op in self._ops], expected, "cyan"),
+            ("gradient", self._backward, [op.gradient_rms for op in self._ops], back, "magenta"),
         ):
-            known = [value for value in values if value is not None]
-            if not known:
+            if all(value is None for value in values):
                 say(self._console, Text(f" {name}  no gradient came", style="dim"))
                 continue
-            spark = scale.spark(values, width=width, glyphs=self._signs)
-            ends = (signal_text.quantity(known[0]), signal_text.quantity(known[-1]))
-            line = Text(f" {name}  ").append(spark, style=style)
-            say(self._console, line.append(f"  {ends[0]} {self._signs.to} {ends[1]}"))
+            self._sparkline(name, scale, values, width=width, style=style)
+            if any(value is not None for value in theory):
+                self._sparkline("  theory", scale, theory, width=width, style="dim")
         self._console.print()
+
+    def _expected(self) -> tuple[list[float | None], list[float | None]]:
+        """Return what the theory carries through the graph to each op, both ways."""
+        theory = self._check.theory
+        known = {each.index: each for each in theory.ops} if theory else {}
+        found = [known.get(op.index) for op in self._ops]
+        outputs = [each.output if each else None for each in found]
+        gradients = [each.gradient if each else None for each in found]
+        return _sizes(outputs), _sizes(gradients)
+
+    def _sparkline(
+        self,
+        name: str,
+        scale: LogScale,
+        values: Sequence[float | None],
+        *,
+        width: int,
+        style: str,
+    ) -> None:
+        known = [value for value in values if value is not None]
+        spark = scale.spark(values, width=width, glyphs=self._signs)
+        ends = (signal_text.quantity(known[0]), signal_text.quantity(known[-1]))
+        line = Text(f" {name}  ").append(spark, style=style)
+        say(self._console, line.append(f"  {ends[0]} {self._signs.to} {ends[1]}"))
 
     def _rows(self) -> list[Row]:
         long = len(self._ops) > _LONG
@@ -270,6 +295,26 @@ def _between(values: Sequence[float | None], show: Callable[[float | None], str]
 
 def _itself(op: OpSignal) -> Hashable:
     return op.index
+
+
+def _sizes(bands: Sequence[Band | None]) -> list[float | None]:
+    return [None if each is None else each.rms for each in bands]
+
+
+def _theory(check: Check, console: Console) -> None:
+    """Print where theory and measurement part, what the theory leaves out, and the mean field."""
+    theory = check.theory
+    if theory is None or not theory.summary:
+        return
+    style = "bold" if theory.departs is None else "bold yellow"
+    say(console, safe(console, theory.summary, style))
+    for name, lines in (
+        ("mean field", theory_text.stacks(check)),
+        ("not followed", theory_text.limits(theory)),
+    ):
+        for each in lines:
+            say(console, Text(f"{name}: ", style="dim"), safe(console, each), indent=1)
+    console.print()
 
 
 def _findings(check: Check, console: Console) -> None:

@@ -48,38 +48,37 @@ def softmax_saturation(name: str, args: tuple[Any, ...], kwargs: dict[str, Any])
         return float((left < _FLAT * (1 - 1 / choices)).double().mean())
 
 
-def _given(input: Any, dim: int | None = None, *_: Any, **__: Any) -> torch.Tensor | None:  # noqa: A002 - torch's name
+def _given(input: Any, dim: int | None = None, *_: Any, **__: Any) -> torch.Tensor | None:
     if not isinstance(input, torch.Tensor) or not input.ndim or not input.numel():
         return None
     return input.detach().movedim(-1 if dim is None else dim, -1)
 
 
-def _fused(  # noqa: PLR0913 - torch's signature
+def _fused(
     query: torch.Tensor,
     key: torch.Tensor,
     _value: Any = None,
     attn_mask: torch.Tensor | None = None,
     dropout_p: float = 0.0,
-    is_causal: bool = False,  # noqa: FBT001, FBT002 - torch's signature
+    is_causal: bool = False,  # noqa: FBT001, FBT002
     scale: float | None = None,
     **_: Any,
 ) -> torch.Tensor | None:
     """Return the scores of a few heads and rows."""
     del dropout_p
-    query, key = query.detach(), key.detach()
     if min(query.numel(), key.numel()) == 0:
         return None
-    queries, keys = query.flatten(0, -3), key.flatten(0, -3)
-    shared = max(1, len(queries) // max(1, len(keys)))  # by grouped queries
-    heads = torch.arange(len(queries))[:: max(1, len(queries) // _HEADS)][:_HEADS]
-    rows = torch.arange(query.shape[-2])[:: max(1, -(-_HEADS * key.shape[-2] * query.shape[-2] // SAMPLE))]
+    length = key.shape[-2]
+    queries, keys = query.detach().flatten(0, -3), key.detach().flatten(0, -3)
+    shared = max(1, len(queries) // len(keys))  # of grouped queries several have one key
+    heads = torch.arange(0, len(queries), max(1, len(queries) // _HEADS))[:_HEADS]
+    step = max(1, -(-len(heads) * length * query.shape[-2] // SAMPLE))
+    rows = torch.arange(0, query.shape[-2], step)
     size = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
     scores = queries[heads][:, rows].double() @ keys[heads // shared].double().mT * size
     if is_causal:
-        later = torch.arange(key.shape[-2]) > rows[:, None]
-        scores = scores.masked_fill(later, -torch.inf)
+        scores = scores.masked_fill(torch.arange(length) > rows[:, None], -torch.inf)
     if attn_mask is not None:
-        mask = attn_mask.detach().expand(*query.shape[:-1], key.shape[-2]).flatten(0, -3)
-        mask = mask[heads][:, rows]
-        scores = scores.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else scores + mask
+        mask = attn_mask.detach().expand(*query.shape[:-1], length).flatten(0, -3)[heads][:, rows]
+        scores = scores + (torch.where(mask, 0.0, -torch.inf) if mask.dtype == torch.bool else mask)
     return scores

@@ -86,9 +86,16 @@ class Call:
         hollow = torch.empty(0, device="cpu")
         args, kwargs = map_tensors(lambda _: hollow, (self.args, self.placeless))
 
-        def run(tensors: Sequence[torch.Tensor]) -> np.ndarray:
+        places = [at for at, each in enumerate(args) if each is hollow]
+
+        def fill(tensors: Sequence[torch.Tensor]) -> tuple[Sequence[Any], dict[str, Any]]:
             rest = iter(tensors)
-            filled, named = map_tensors(lambda _: next(rest), (args, kwargs))
+            if len(places) < len(dtypes):  # some lie in lists
+                return map_tensors(lambda _: next(rest), (args, kwargs))
+            return [next(rest) if each is hollow else each for each in args], kwargs
+
+        def run(tensors: Sequence[torch.Tensor]) -> np.ndarray:
+            filled, named = fill(tensors)
             with torch.no_grad():
                 out = func(*filled, **named)
             return (filled[0] if in_place else out).numpy()

@@ -131,11 +131,29 @@ def addend(call: Call) -> torch.Tensor | None:
     return call.args[0] if call.name in PRODUCTS and PRODUCTS[call.name][0] == 1 else None
 
 
-def steps(call: Call) -> dict[str, int]:
-    """Return the volume of a convolution's stride, one that is not transposed."""
+def steps(call: Call) -> dict[str, float]:
+    """Return what a convolution that is not transposed does at its borders, and how it steps.
+
+    The volume of its stride, and which share of an interior element's products one has on average:
+    the rest would read the padding.
+    """
     if call.name != "convolution" or call.args[6]:
         return {}
-    return {"stride": prod(call.args[3])}
+    data, kernel, _, *settings = call.args[:6]
+    sizes = kernel.shape[2:]
+    each_axis = (given if len(given) > 1 else given * len(sizes) for given in map(list, settings))
+    axes = zip(data.shape[-len(sizes) :], sizes, *each_axis, strict=True)
+    return {"stride": prod(settings[0]), "inside": prod(_inside(*axis) for axis in axes)}
+
+
+def _inside(size: int, kernel: int, stride: int, padding: int, dilation: int) -> float:
+    """Return which share of a convolution's reads along one axis meets the data."""
+    starts = range(-padding, size + padding - dilation * (kernel - 1), stride)
+    met = 0
+    for start in starts:
+        first, after = (-(begin // dilation) for begin in (start, start - size))
+        met += max(min(kernel, after) - max(0, first), 0)
+    return met / (kernel * len(starts)) if starts else 1.0
 
 
 def _selects_rows(call: Call, by_input: Callable[[torch.Tensor], bool]) -> bool:

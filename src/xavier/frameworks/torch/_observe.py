@@ -20,7 +20,8 @@ from torch.nn.modules import module as _hooks
 from torch.nn.utils.parametrize import ParametrizationList
 from torch.overrides import TorchFunctionMode
 
-from xavier.frameworks.torch import _moments
+from xavier._types.signal import Reaches
+from xavier.frameworks.torch import _moments, _ranges
 from xavier.frameworks.torch._attention import SOFTMAXES, softmax_saturation
 from xavier.frameworks.torch._functions import (
     ACTIVATIONS,
@@ -59,6 +60,8 @@ class Op:
     dead: float | None = None
     jacobian: Any = None
     steps: Steps | None = None
+    range: Reaches | None = None
+    gradient_range: Reaches | None = None
 
 
 @dataclass(slots=True)
@@ -222,6 +225,7 @@ class Observer(TorchFunctionMode):
             output=_moments.moments(output),
             correlation=None if lookup else _moments.correlation(output, inputs=self._scene.inputs),
             silent=self._is_silent(name, inputs),
+            range=_ranges.reaches(output),
         )
         self.ops.append(op)
         self._follows[output] = op
@@ -332,6 +336,7 @@ def _without_dispatch(func: types.FunctionType) -> Callable[..., Any]:
 
 def _keep_gradient(op: Op, gradient: torch.Tensor) -> None:
     op.gradient = _moments.moments(gradient)
+    op.gradient_range = _ranges.reaches(gradient)
 
 
 def _readable(tensor: torch.Tensor) -> bool:

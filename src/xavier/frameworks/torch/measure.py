@@ -13,7 +13,7 @@ from torch.nn.parameter import is_lazy
 
 from xavier._errors import TraceError, brief
 from xavier._types.signal import NONFINITE_EXAMPLE, OpSignal, Signal, WeightSignal
-from xavier.frameworks.torch import _moments
+from xavier.frameworks.torch import _moments, _ranges
 from xavier.frameworks.torch._copies import twins
 from xavier.frameworks.torch._example import arguments, copied, describe, hint_for, tensors_in
 from xavier.frameworks.torch._objective import Loss, ends_of, objective_of
@@ -234,7 +234,16 @@ def _weight_signals(
             gradient_rms=pull,
             update_ratio=None if pull is None or not size.rms else pull / size.rms,
             twins=twins(parameter, gradient) if matrix else None,
+            **_of_gradient(gradient, size.rms),
         )
+
+
+def _of_gradient(gradient: torch.Tensor | None, size: float) -> dict[str, Any]:
+    if gradient is None:
+        return {}
+    reaches, step, below = _ranges.of_gradient(gradient)
+    ratio = step / size if size else None
+    return {"adam_ratio": ratio, "below_epsilon": below, "gradient_range": reaches}
 
 
 def _rms(found: _moments.Moments) -> float:
@@ -263,6 +272,8 @@ def _op_signal(op: Op) -> OpSignal:
         step_gradients=None if op.steps is None else op.steps.gradient_rms,
         jacobian_mean=mean,
         jacobian_rms=rms,
+        range=op.range,
+        gradient_range=op.gradient_range,
     )
 
 

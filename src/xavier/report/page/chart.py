@@ -10,6 +10,7 @@ from typing import Final
 
 from xavier._types import signal_text, text
 from xavier._types.signal import Check, OpSignal
+from xavier._types.theory import Band, OpPrediction
 from xavier.report.glyphs import LogScale, power
 
 _MOST_POINTS: Final = 160
@@ -19,6 +20,7 @@ _OFF_SCALE: Final = {"odd": 0.0, "zero": 100.0}
 _ISOLATE, _END = "\u2068", "\u2069"
 
 Measure = Callable[[OpSignal], float | None]
+Expect = Callable[[OpPrediction], Band | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,7 @@ class Point:
         label: The op and its numbers, in words.
         breaks: Whether the verdict begins here.
         span: From the highest to the lowest that its stretch has on the scale, if it has any.
+        theory: Heights of what the theory expects there, of its upper and of its lower bound.
     """
 
     x: float
@@ -44,6 +47,7 @@ class Point:
     label: str
     breaks: bool
     span: tuple[float, float] | None
+    theory: tuple[float, float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +68,8 @@ class Chart:
         points: From left to right; empty if nothing was measured.
         line: A path through the plain points, in a square of 100 by 100.
         band: A path around all that the stretches hold; empty if each is one op.
+        theory: A path through what the theory expects; empty without any.
+        chance: A path around its bounds, likewise.
         ticks: Height and text of each line of the scale.
         ends: Which ops are the first and the last.
         notes: What the points do not say by themselves.
@@ -74,6 +80,8 @@ class Chart:
     points: tuple[Point, ...]
     line: str
     band: str
+    theory: str
+    chance: str
     ticks: tuple[tuple[float, str], ...]
     ends: tuple[End, ...]
     notes: tuple[str, ...]
@@ -92,8 +100,14 @@ class Chart:
 def charts(check: Check) -> list[Chart]:
     """Return the RMS of the outputs and of the gradients, by op."""
     return [
-        _chart(check, "Forward RMS", "forward", lambda op: op.rms),
-        _chart(check, "Gradient RMS", "gradient", lambda op: op.gradient_rms),
+        _chart(check, "Forward RMS", "forward", lambda op: op.rms, lambda each: each.output),
+        _chart(
+            check,
+            "Gradient RMS",
+            "gradient",
+            lambda op: op.gradient_rms,
+            lambda each: each.gradient,
+        ),
     ]
 
 
@@ -109,18 +123,33 @@ def thinning(check: Check) -> str:
     )
 
 
-def _chart(check: Check, name: str, key: str, measure: Measure) -> Chart:
+def _chart(check: Check, name: str, key: str, measure: Measure, expect: Expect) -> Chart:
     ops = check.signal.ops
     columns = min(len(ops), _MOST_POINTS)
-    plot = _Plot(ops, [measure(op) for op in ops], columns, signal_text.breaks_at(check))
+    theory = {each.index: expect(each) for each in (check.theory.ops if check.theory else ())}
+    plot = _Plot(
+        ops,
+        [measure(op) for op in ops],
+        [theory.get(op.index) for op in ops],
+        columns,
+        signal_text.breaks_at(check),
+    )
     points = tuple(point for column in range(columns) if (point := plot.point(column)))
-    runs = _runs(points, 100 / max(columns, 1))
+    width = 100 / max(columns, 1)
+    runs = _runs([point for point in points if point.kind == "plain"], width)
+    expected = _runs([point for point in points if point.theory], width)
     return Chart(
         name=name,
         key=key,
         points=points,
-        line="".join(f"M{'L'.join(f'{each.x} {each.y}' for each in run)}" for run in runs),
-        band="".join(map(_around, runs)) if columns < len(ops) else "",
+        line="".join(_through([(each.x, each.y) for each in run]) for run in runs),
+        band="".join(_around([(p.x, *p.span) for p in run if p.span]) for run in runs)
+        if columns < len(ops)
+        else "",
+        theory="".join(_through([(p.x, p.theory[0]) for p in run if p.theory]) for run in expected),
+        chance="".join(
+            _around([(p.x, *p.theory[1:]) for p in run if p.theory]) for run in expected
+        ),
         ticks=tuple(_ticks(plot.scale)),
         ends=tuple(_ends(ops)),
         notes=tuple(_notes(points)),
@@ -134,10 +163,12 @@ class _Plot:
         self,
         ops: Sequence[OpSignal],
         values: Sequence[float | None],
+        theory: Sequence[Band | None],
         columns: int,
         breaks: int | None,
     ) -> None:
-        self.scale = LogScale.of(values)
+        self.scale = LogScale.of([*values, *(each.rms for each in theory if each)])
+        self._theory = theory
         self._ops = ops
         self._values = values
         self._columns = columns
@@ -159,10 +190,27 @@ class _Plot:
             left=round(column * width, 2),
             width=round(width, 2),
             kind=kind,
-            label=_label(self._ops[at], breaks=at == self._breaks) + self._of_stretch(stretch),
+            label=_label(self._ops[at], self._said(at), breaks=at == self._breaks)
+            + self._of_stretch(stretch),
             breaks=at == self._breaks,
             span=self._span(known),
+            theory=self._expected(at),
         )
+
+    def _said(self, at: int) -> str:
+        band = self._theory[at]
+        if band is None:
+            return ""
+        low, rms, high = map(signal_text.quantity, (band.low, band.rms, band.high))
+        return f", in theory {rms} ({low} to {high})"
+
+    def _expected(self, at: int) -> tuple[float, float, float] | None:
+        band = self._theory[at]
+        shares = (
+            [self.scale.share(each) for each in (band.rms, band.high, band.low)] if band else []
+        )
+        found = [_height(share) for share in shares if share is not None]
+        return (found[0], found[1], found[2]) if len(found) == 3 else None  # noqa: PLR2004
 
     def _most_telling(self, known: Sequence[int]) -> int:
         """Return the op of the verdict, else one off the scale, else that of the median."""
@@ -200,7 +248,7 @@ def _height(share: float) -> float:
     return round(_BOTTOM - (_BOTTOM - _TOP) * share, 2)
 
 
-def _label(op: OpSignal, *, breaks: bool) -> str:
+def _label(op: OpSignal, theory: str, *, breaks: bool) -> str:
     numbers = [f"forward RMS {signal_text.quantity(op.rms)}"]
     if op.gradient_rms is not None:
         numbers.append(f"gradient RMS {signal_text.quantity(op.gradient_rms)}")
@@ -208,7 +256,7 @@ def _label(op: OpSignal, *, breaks: bool) -> str:
         numbers.append(f"{op.nonfinite:,} not finite")
     head = f"op {op.index}{', where the verdict begins' if breaks else ''}"
     where = f"{_isolated(signal_text.place(op))} ({_isolated(text.printable(op.op))})"
-    return f"{head}: {', '.join(numbers)}; {where}"
+    return f"{head}: {', '.join(numbers)}{theory}; {where}"
 
 
 def _isolated(name: str) -> str:
@@ -218,12 +266,10 @@ def _isolated(name: str) -> str:
 
 
 def _runs(points: Sequence[Point], width: float) -> list[list[Point]]:
-    """Return the plain points in stretches without a gap, which a line can join."""
+    """Return points in stretches without a gap, which a line can join."""
     runs: list[list[Point]] = []
     before = -math.inf
     for point in points:
-        if point.kind != "plain":
-            continue
         if point.x - before > 1.5 * width:
             runs.append([])
         runs[-1].append(point)
@@ -231,8 +277,11 @@ def _runs(points: Sequence[Point], width: float) -> list[list[Point]]:
     return runs
 
 
-def _around(run: Sequence[Point]) -> str:
-    spans = [(point.x, *point.span) for point in run if point.span]
+def _through(places: Sequence[tuple[float, float]]) -> str:
+    return f"M{'L'.join(f'{x} {y}' for x, y in places)}"
+
+
+def _around(spans: Sequence[tuple[float, float, float]]) -> str:
     above = [f"{x} {top}" for x, top, _ in spans]
     below = [f"{x} {bottom}" for x, _, bottom in reversed(spans)]
     return f"M{'L'.join(above + below)}Z"

@@ -7,12 +7,34 @@ from dataclasses import dataclass
 from typing import Final
 
 from xavier._types import signal_text, text
-from xavier._types.signal import Check
+from xavier._types.signal import Check, Reaches
+from xavier._types.theory import OpPrediction
 
-_WORDS: Final = ("path", "op", "shape", "followed by", "name", "code", "message", "cure")
-_NAMES: Final = ("path", "op", "followed by", "name", "message")  # in any script, so kept apart
+_WORDS: Final = (
+    "path", "op", "shape", "followed by", "name", "code", "message", "cure",
+    "first", "last", "activation", "not followed",
+)  # fmt: skip
+_NAMES: Final = (
+    "path",
+    "op",
+    "followed by",
+    "name",
+    "message",
+    "first",
+    "last",
+    "activation",
+)  # in any script, so kept apart
+_THEORY: Final = ("expected rms", "expected gradient", "not followed")
+_LOST: Final = "lost in float16"
 _JACOBIAN: Final = ("Jacobian mean", "Jacobian RMS")
-_WEIGHT_HEADS: Final = ("name", "shape", "rms", "std", "gradient rms", "update ratio", "twins")
+_WEIGHT_HEADS: Final = (
+    "name", "shape", "rms", "std", "gradient rms", "update ratio", "twins",
+    "Adam ratio", "below epsilon", _LOST,
+)  # fmt: skip
+_STACK_HEADS: Final = (
+    "first", "last", "depth", "activation", "sigma_w", "sigma_b", "q*", "chi_1",
+    "depth scale", "critical sigma_w", "distance",
+)  # fmt: skip
 _FINDING_HEADS: Final = ("severity", "code", "path", "message", "cure")
 
 
@@ -48,15 +70,18 @@ class Table:
 
 def ops(check: Check) -> Table:
     """Return every op with what was measured there, in the order of execution."""
+    known = {each.index: each for each in (check.theory.ops if check.theory else ())}
     rows = [
         (
             *signal_text.op_cells(op),
+            *_expected(known.get(op.index)),
+            _lost(op.range),
             signal_text.quantity(op.jacobian_mean),
             signal_text.quantity(op.jacobian_rms),
         )
         for op in check.signal.ops
     ]
-    heads = (*signal_text.OP_HEADS, *_JACOBIAN)
+    heads = (*signal_text.OP_HEADS, *_THEORY, _LOST, *_JACOBIAN)
     return _table(heads, rows, marked=signal_text.breaks_at(check))
 
 
@@ -71,10 +96,48 @@ def weights(check: Check) -> Table:
             signal_text.quantity(each.gradient_rms),
             signal_text.quantity(each.update_ratio),
             signal_text.share(each.twins),
+            signal_text.quantity(each.adam_ratio),
+            signal_text.share(each.below_epsilon),
+            _lost(each.gradient_range),
         )
         for each in check.signal.weights
     ]
     return _table(_WEIGHT_HEADS, rows)
+
+
+def stacks(check: Check) -> Table:
+    """Return the mean-field numbers of each stretch of layers with neither norm nor skip."""
+    places = {op.index: signal_text.place(op) for op in check.signal.ops}
+    rows = [
+        (
+            *(places.get(at, f"op {at}") for at in (each.first, each.last)),
+            str(each.depth),
+            text.printable(each.activation),
+            *map(signal_text.quantity, (each.sigma_w, each.sigma_b, each.q, each.chi_1, each.xi)),
+            signal_text.quantity(each.critical_sigma_w),
+            signal_text.share(each.distance),
+        )
+        for each in (check.theory.stacks if check.theory else ())
+    ]
+    return _table(_STACK_HEADS, rows)
+
+
+def _expected(prediction: OpPrediction | None) -> tuple[str, str, str]:
+    """Return what a step of the theory gives at an op, both ways, and what it does not follow."""
+    if prediction is None:
+        return "", "", ""
+    output, gradient = prediction.step_output, prediction.step_gradient
+    words = dict.fromkeys((*prediction.limits, *prediction.gradient_limits))
+    return (
+        signal_text.quantity(output.rms if output else None),
+        signal_text.quantity(gradient.rms if gradient else None),
+        text.printable(", ".join(words)),
+    )
+
+
+def _lost(reaches: Reaches | None) -> str:
+    found = reaches.float16 if reaches else None
+    return signal_text.share(found.underflow + found.overflow if found else None)
 
 
 def findings(check: Check) -> Table:

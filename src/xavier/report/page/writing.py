@@ -14,7 +14,7 @@ from jinja2 import DictLoader, Environment, StrictUndefined, Template
 from markupsafe import Markup
 
 from xavier._errors import WriteError
-from xavier._types import codec, signal_text, text
+from xavier._types import codec, signal_text, text, theory_text
 from xavier._types.signal import Check, Severity, Verdict
 from xavier.checking.catalogue import FINDINGS
 from xavier.report.layout import is_python
@@ -69,6 +69,10 @@ def html(check: Check) -> str:
         ops=tables.ops(check),
         ops_counted=text.count(len(check.signal.ops), "op"),
         weights=tables.weights(check),
+        theory=_sentence(check.theory.summary) if check.theory else "",
+        apart=text.printable(check.theory.evidence) if check.theory else "",
+        stacks=tables.stacks(check),
+        limits=theory_text.limits(check.theory) if check.theory else [],
         findings=tables.findings(check),
         counts=signal_text.counts(check),
         severities=_severities(check),
@@ -137,6 +141,11 @@ def _read(name: str) -> str:
 
 def _digest(source: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()
+
+
+def _sentence(words: str) -> str:
+    """Return words that begin with a capital, every other letter as it is."""
+    return text.printable(words[:1].upper() + words[1:])
 
 
 def _severities(check: Check) -> list[tuple[str, int]]:
