@@ -1,7 +1,7 @@
 """The fit: tolerances of the symptoms under which their strain tells best what trains.
 
-A start trains with the odds `exp(steepness * (1 - strain))`, its strain being the root of the sum of
-squares of its symptoms in units of their tolerances. The tolerances begin at bounds that were
+A start trains with the odds `exp(steepness * (1 - strain))`, its strain being the root of the sum
+of squares of its symptoms in units of their tolerances. The tolerances begin at bounds that were
 derived before anything was trained, and the runs move them: ridge regression on their logarithms.
 Where the runs say nothing of a symptom, its derived bound stays.
 """

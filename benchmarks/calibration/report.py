@@ -1,7 +1,7 @@
 """What the recorded runs say of the verdict, as the page `docs/calibration.md`.
 
-`python -m benchmarks.calibration.report` prints it; with `--out FOLDER` it is written there, with the
-curve beside it.
+`python -m benchmarks.calibration.report` prints it; with `--out FOLDER` it is written there, with
+the curve beside it.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import argparse
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -88,7 +89,7 @@ def _tolerances(final: Fit) -> Iterator[str]:
 
 def _aucs(starts: Starts, crossed: Array, unseen: Array) -> Iterator[str]:
     """Yield a line for all starts, then one a family that the fit has not seen, each twice."""
-    yield _auc_line("all, cross-validated", starts, crossed, np.full(len(crossed), True))
+    yield _auc_line("all, cross-validated", starts, crossed, np.ones(len(crossed), dtype=bool))
     for family in dict.fromkeys(starts.families.tolist()):
         yield _auc_line(f"{family}, held out", starts, unseen, starts.families == family)
 
@@ -102,7 +103,9 @@ def _auc_line(name: str, starts: Starts, strains: Array, chosen: NDArray[np.bool
             _auc(sizes, starts.trains, known),
             _auc(sizes, starts.trains, known & starts.hard),
         ]
-    told = " | ".join(f"{first} / {second}" for first, second in zip(cells[::2], cells[1::2]))
+    told = " | ".join(
+        f"{first} / {second}" for first, second in zip(cells[::2], cells[1::2], strict=True)
+    )
     return f"| {name} | {chosen.sum()} / {inside.sum()} | {told} |"
 
 
@@ -135,7 +138,7 @@ def _confusion(starts: Starts, final: Fit, strains: Array) -> Iterator[str]:
 def _chances(final: Fit, strains: Array, trains: NDArray[np.bool_]) -> Iterator[str]:
     """Yield what was promised beside what came, where strain is about the same."""
     edges = (0.0, 0.3, 0.6, 0.9, 1.2, 2.0, math.inf)
-    for low, high in zip(edges, edges[1:]):
+    for low, high in pairwise(edges):
         chosen = (strains >= low) & (strains < high)
         if chosen.any():
             promised = 1 / (1 + np.exp(np.minimum(final.steepness * (strains[chosen] - 1), 700)))

@@ -209,6 +209,8 @@ class Check:
         model_digest: The digest of the model's structure, as in a plan; empty if it is not known.
         theory: What the theory expects beside what was measured; None if it was not asked, or the
             model could not be traced.
+        strain: How far the signal strays in all: 0 in nothing; at 1 as many starts of the calibration
+            trained as did not, see `docs/calibration.md`. None if a number is not finite.
     """
 
     verdict: Verdict
@@ -220,6 +222,7 @@ class Check:
     signal: Signal
     model_digest: str = ""
     theory: Theory | None = None
+    strain: float | None = None
 
     def exit_code(self, *, strict: bool = False) -> int:
         """Return what the command line exits with.

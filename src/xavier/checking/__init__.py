@@ -18,6 +18,7 @@ from xavier.checking import cures
 from xavier.checking.audit import audit, unregistered
 from xavier.checking.catalogue import FINDINGS, require_known
 from xavier.checking.numbers import off_theory, out_of_range
+from xavier.checking.strain import outside, strain_of
 from xavier.checking.verdict import Fault, healthy_evidence, judge
 
 __all__ = ["FINDINGS", "check", "judge"]
@@ -87,11 +88,12 @@ def check(  # noqa: PLR0913 - the public contract
         *out_of_range(signal),
     )
     faults = judge(signal, findings)
+    signal = replace(signal, notes=(*signal.notes, *outside(signal)))
     follows = plan is not None and plan.recipe == "auto" and _follows_plan(findings)
     told = tuple(each for each in findings if each.code not in silenced)
     outcome = _outcome(faults, told, signal, drawn_by_auto=follows)
     digest = "" if plan is None else plan.model_digest
-    return replace(outcome, model_digest=digest, theory=expected)
+    return replace(outcome, model_digest=digest, theory=expected, strain=strain_of(signal))
 
 
 def _framework(model: Any, file: str) -> Any:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
-from xavier.checking.symptoms import Symptom
-from xavier.checking.thresholds import STEEPNESS
+from xavier._types.signal import Signal
+from xavier.checking.symptoms import Symptom, contractions, symptoms
+from xavier.checking.thresholds import CALIBRATED_OPS, CALIBRATED_UNITS, STEEPNESS, units
 
 
 def strain(found: Iterable[Symptom]) -> float:
@@ -16,7 +17,7 @@ def strain(found: Iterable[Symptom]) -> float:
         0 for a signal that strays in nothing; 1 where as many starts of the calibration trained
         as did not.
     """
-    return math.sqrt(sum(each.share**2 for each in found))
+    return math.hypot(*(each.share for each in found))
 
 
 def chance(total: float) -> float:
@@ -26,3 +27,24 @@ def chance(total: float) -> float:
         Logistic regression on the recorded runs; `docs/calibration.md`.
     """
     return 1 / (1 + math.exp(min(STEEPNESS * (total - 1), 700.0)))
+
+
+def strain_of(signal: Signal) -> float | None:
+    """Return the strain of a signal; None where its numbers are not finite."""
+    total = strain(symptoms(signal))
+    return total if math.isfinite(total) else None
+
+
+def outside(signal: Signal) -> Iterator[str]:
+    """Yield in what a model lies outside the calibration, of which its strain then says less."""
+    ops = contractions(signal)
+    sizes = [units(op) for op in ops[:-1]]
+    least, most = CALIBRATED_OPS
+    if ops and not least <= len(ops) <= most:
+        yield f"outside the calibration: {len(ops)} ops, where its networks have {least} to {most}"
+    least, most = CALIBRATED_UNITS
+    if sizes and max(sizes) > most:
+        yield (
+            f"outside the calibration: {max(sizes)} units, where its networks have "
+            f"{least} to {most}"
+        )

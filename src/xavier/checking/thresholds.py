@@ -4,9 +4,9 @@ The tolerances of the symptoms begin at six e-folds. Schoenholz et al. 2017 foun
 up to six depth scales: then the distance between two inputs has shrunk by `exp(-6) = 1/403`.
 Gradients' RMS shows the same bound: ReLU nets under Xavier's rule train at a ratio of 0.031 (10
 layers), lag at 4.9e-4 (22 layers) and stand still at 3.1e-5 (30 layers); tanh nets train at growth
-83 (30 layers, sigma_w**2 = 4), lag at 527 and stand still at 6,800. Of functions with flat parts half
-of the elements may lie there: the median gradient through them has lost a factor of twenty. From
-there the calibration against real training runs moves them: `docs/calibration.md`.
+83 (30 layers, sigma_w**2 = 4), lag at 527 and stand still at 6,800. Of functions with flat parts
+half of the elements may lie there: the median gradient through them has lost a factor of twenty.
+From there the calibration against real training runs moves them: `docs/calibration.md`.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ CALIBRATED_OPS = (2, 61)
 CALIBRATED_UNITS = (8, 128)
 
 FALSE_ALARMS = 1e-3
+QUANTILE = 3.2905  # of the normal law, two-sided, at FALSE_ALARMS
 
 # Bounded on both sides, so that large pre-activations of either sign stop the gradient.
 BOUNDED = frozenset({"tanh", "sigmoid", "softsign", "hardtanh", "hardsigmoid", "erf", "atan"})

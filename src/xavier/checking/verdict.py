@@ -58,7 +58,8 @@ def healthy_evidence(signal: Signal) -> str:
         parts.append(f"output RMS {min(forward):.3g} to {max(forward):.3g}")
     if backward:
         parts.append(f"gradient RMS {min(backward):.3g} to {max(backward):.3g}")
-    return ", ".join(parts)
+    total = strain(symptoms(signal))
+    return f"{', '.join(parts)}; strain {total:.2g}, where it counts as ill from 1 on"
 
 
 def _broken(signal: Signal, findings: Sequence[Finding]) -> Fault | None:
@@ -155,8 +156,7 @@ def _strained(signal: Signal) -> Iterator[Fault]:
     beyond = [each for each in found if each.share >= 1] or [max(found, key=lambda s: s.share)]
     odds = f"strain {total:.3g}: {chance(total):.0%} of the calibration's such starts trained"
     for verdict in (Verdict.EXPLODING, Verdict.VANISHING, Verdict.COLLAPSED, Verdict.SATURATED):
-        worst = max(
-            (s for s in beyond if s.verdict is verdict), key=lambda s: s.share, default=None
-        )
-        if worst is not None:
+        called = [each for each in beyond if each.verdict is verdict]
+        if called:
+            worst = max(called, key=lambda s: s.share)
             yield Fault(verdict, worst.where, f"{worst.evidence}; {odds}")
