@@ -283,8 +283,9 @@ class Observer(TorchFunctionMode):
         """Let the op of the only data that enter be followed through to what comes out."""
         data = [tensor for tensor in inputs if self._is_data(tensor)]
         op = self._follows.get(data[0]) if len(data) == 1 else None
-        for output in outputs if op is not None else ():
-            self._follows[output] = op
+        if op is not None:
+            for output in outputs:
+                self._follows[output] = op
 
     def _before_activation(
         self, name: str, inputs: list[torch.Tensor]
