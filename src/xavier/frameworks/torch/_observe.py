@@ -217,7 +217,10 @@ class Observer(TorchFunctionMode):
         self.ops.append(op)
         self._follows[output] = op
         if output.requires_grad:
-            output.register_hook(lambda gradient: _keep_gradient(op, gradient))
+            self._await_gradient(op, output)
+
+    def _await_gradient(self, op: Op, output: torch.Tensor) -> None:
+        output.register_hook(lambda gradient: _keep_gradient(op, gradient))
 
     def _is_silent(self, name: str, inputs: list[torch.Tensor]) -> bool:
         """Tell whether what multiplies the data, however the model made it, is zero everywhere."""
