@@ -8,7 +8,7 @@ import sys
 import pytest
 import torch
 from torch import nn
-from torch.nn import functional as F
+from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, TensorDataset
 
 import xavier
@@ -40,7 +40,7 @@ def lightning_module(*, fails_at: int | None = None):
             self.losses = []
 
         def training_step(self, batch, batch_idx):
-            loss = F.cross_entropy(self.net(batch[0]), batch[1])
+            loss = cross_entropy(self.net(batch[0]), batch[1])
             if batch_idx == fails_at:
                 raise ValueError("the data ran dry")
             self.losses.append(loss.item())
@@ -100,13 +100,12 @@ def test_lightning_s_accumulated_steps_span_their_batches(tmp_path):
     assert all(each.update_ratio for sample in monitor.samples for each in sample.signal.weights)
 
 
-def test_lightning_s_checkpoints_are_written_and_resumed(tmp_path):
+def test_lightning_s_training_is_saved_and_resumed(tmp_path):
     monitor = xavier.Monitor(every=4)
     callback = xavier.torch.LightningMonitor(monitor)
-    settings = {"enable_checkpointing": True, "callbacks": [callback]}
-    trainer = fit(lightning_module(), tmp_path / "first", max_epochs=1, **settings)
-    path = trainer.checkpoint_callback.best_model_path
-    fit(lightning_module(), tmp_path / "then", resumed_from=path, **settings)
+    module, file = lightning_module(), tmp_path / "saved.ckpt"
+    fit(module, tmp_path, [callback], max_epochs=1).save_checkpoint(file)
+    fit(module, tmp_path, [callback], resumed_from=file)
     assert [sample.step for sample in monitor.samples] == [0, 4, 8]
 
 
@@ -133,7 +132,7 @@ def test_lightning_s_loss_scaler_is_taken():
     for scale, start in ((1.0, lambda: monitor.attach(module)), (8.0, None)):
         (start or (lambda: callback.on_fit_start(trainer, module)))()
         with monitor.step(int(scale) * 100):
-            (F.cross_entropy(module.net(inputs), target) * scale).backward()
+            (cross_entropy(module.net(inputs), target) * scale).backward()
         found.append([op.gradient_rms for op in monitor.last.signal.ops])
     assert found[0] == pytest.approx(found[1])
 
@@ -153,7 +152,8 @@ def train(model, folder, callbacks, **settings):
     ids = [torch.randint(32, (8,), generator=generator) for _ in range(24)]
     arguments = TrainingArguments(
         output_dir=str(folder), per_device_train_batch_size=4, report_to=[], use_cpu=True,
-        disable_tqdm=True, logging_steps=1, seed=1, **{"save_strategy": "no", "max_steps": 5, **settings},
+        disable_tqdm=True, logging_steps=1, seed=1,
+        **{"save_strategy": "no", "max_steps": 5, **settings},
     )  # fmt: skip
     trainer = Trainer(
         model, arguments, train_dataset=[{"input_ids": each, "labels": each} for each in ids],
@@ -202,7 +202,7 @@ def _loaded_after(code: str) -> set[str]:
 def test_the_libraries_are_imported_when_a_callback_is_asked_for():
     assert not _loaded_after("import xavier.torch") & {"lightning", "transformers"}
     assert "LightningMonitor" in dir(xavier.torch)
-    with pytest.raises(AttributeError, match="module 'xavier.torch' has no attribute 'Monitr'"):
+    with pytest.raises(AttributeError, match=r"module 'xavier\.torch' has no attribute 'Monitr'"):
         _ = xavier.torch.Monitr
 
 

@@ -140,7 +140,7 @@ def test_a_file_of_something_else_is_neither_read_nor_written(tmp_path):
     file.write_text("{\n")
     with pytest.raises(TargetError, match="line 1 is no sample of a monitor: "):
         read(file)
-    with pytest.raises(TargetError, match="absent cannot be read: FileNotFoundError|absent cannot"):
+    with pytest.raises(TargetError, match="absent cannot be read: "):
         read(tmp_path / "absent")
     with pytest.raises(TargetError, match="is a folder, expected a file"):
         xavier.Monitor(to=tmp_path)
@@ -211,5 +211,5 @@ def test_tensorboard_gets_the_scalars(tmp_path):
 
 @pytest.mark.parametrize("odd", [3, logging.getLogger("x"), object()])
 def test_what_cannot_be_written_to_is_refused(odd):
-    with pytest.raises(TargetError, match="samples cannot be written to an? "):
+    with pytest.raises(TargetError, match="samples cannot be written to "):
         xavier.Monitor(to=odd)

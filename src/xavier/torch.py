@@ -19,13 +19,9 @@ for is imported when it is asked for.
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from xavier._errors import MissingFrameworkError
-
-if TYPE_CHECKING:
-    from xavier.frameworks.torch.lightning_monitor import LightningMonitor as LightningMonitor
-    from xavier.frameworks.torch.trainer_monitor import TrainerMonitor as TrainerMonitor
 
 try:
     from xavier.frameworks.torch._drop_in import drop_in

@@ -74,7 +74,7 @@ class Monitor:
         Glorot and Bengio 2010, sections 3 and 4.2, figures 2 to 4.
     """
 
-    def __init__(  # noqa: PLR0913 - settings of one object
+    def __init__(
         self,
         model: Any = None,
         *,
@@ -99,6 +99,7 @@ class Monitor:
         self._next = 0
         self._sampled: int | None = None
         self._watch: Any = None
+        self._watching: Any = None
         if model is not None:
             self.attach(model)
 
@@ -110,7 +111,8 @@ class Monitor:
         """
         self.cancel()
         self._watching = _framework(model)
-        self._model = model
+        if model is not self._model:
+            self._model, self._next, self._sampled = model, 0, None
 
     def scale_by(self, scaler: Any) -> None:
         """Take another object that scales the loss; None leaves the one there is."""
@@ -139,8 +141,8 @@ class Monitor:
     def begin(self, number: int | None = None) -> bool:
         """Begin a step, and tell whether it is sampled; `end` or `cancel` must follow.
 
-        A step is sampled if it is the first, or if since the last sample a multiple of `every`
-        has come.
+        A step is sampled if it is the first of a model, if since the last sample a multiple of
+        `every` has come, or if its number is less than that of the last sample: a new run.
 
         Args:
             number: As in `step`.
@@ -152,7 +154,7 @@ class Monitor:
             self.cancel()
         number = self._next if number is None else number
         self._next = number + 1
-        if self._sampled is not None and number // self._every == self._sampled // self._every:
+        if not self._is_due(number):
             return False
         if self._model is None:
             raise TraceError(
@@ -165,6 +167,10 @@ class Monitor:
         self._watch = self._watching.Watch(self._model, loss_scale=scale)
         self._watch.begin()
         return True
+
+    def _is_due(self, number: int) -> bool:
+        last, every = self._sampled, self._every
+        return last is None or number < last or number // every != last // every
 
     def end(self) -> Sample | None:
         """End a step: conclude from what was seen, write it, and return it; None if not sampled."""

@@ -34,17 +34,26 @@ def sinks_of(to: Any) -> tuple[Sink, ...]:
         require_samples(path)
         return (JsonLines(path.absolute()),)
     if isinstance(to, list):
-        return (to.append,)
+        return (_Kept(to),)
     for name, kind in _KINDS.items():
         if callable(getattr(to, name, None)) and not isinstance(to, Logger):
             return (kind(to),)
     if callable(to):
         return (to,)
     raise TargetError(
-        f"samples cannot be written to {a(type(to).__name__)}, expected a path, a list, a function, "
-        "or an object with add_scalar, log_metrics or log",
+        f"samples cannot be written to {a(type(to).__name__)}, expected a path, a list, a "
+        "function, or an object with add_scalar, log_metrics or log",
         hint="such as to='signal.jsonl', or a SummaryWriter of torch.utils.tensorboard",
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    # The list's own method would still append to the old list in a copy of a monitor.
+    samples: list[Sample]
+
+    def __call__(self, sample: Sample) -> None:
+        self.samples.append(sample)
 
 
 @dataclass(frozen=True, slots=True)

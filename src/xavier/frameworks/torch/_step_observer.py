@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from xavier._errors import said
 from xavier._types.sample import ActivationSignal
@@ -103,7 +104,7 @@ class StepObserver(Observer):
         try:
             with torch._C.DisableTorchFunction():
                 return look(*args)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is not the training's
+        except Exception as error:
             self.note(f"{self._path()}: could not be looked at: {said(error)}")
             return None
 
@@ -111,6 +112,18 @@ class StepObserver(Observer):
         self, name: str, args: tuple[Any, ...], inputs: list[torch.Tensor], result: Any
     ) -> None:
         self._guarded(super()._after, name, args, inputs, result)
+
+    def _record(
+        self,
+        name: str,
+        weights: tuple[str, ...],
+        inputs: list[torch.Tensor],
+        output: torch.Tensor,
+    ) -> None:
+        if any(map(held_elsewhere, (*inputs, output))):
+            self.note(f"{self._path()}: {name} could not be read, of a tensor class of its own")
+            return
+        super()._record(name, weights, inputs, output)
 
     def _before_activation(
         self, name: str, inputs: list[torch.Tensor]
@@ -142,6 +155,11 @@ class StepObserver(Observer):
         self._on_gradient()
         found = self._guarded(_moments.moments, gradient)
         op.gradient = found if found is not None else op.gradient
+
+
+def held_elsewhere(tensor: torch.Tensor) -> bool:
+    """Tell whether a tensor, or this process's part of it, only stands for others."""
+    return is_traceable_wrapper_subclass(getattr(tensor, "_local_tensor", tensor))
 
 
 def _distribution(op: Op, result: Any) -> ActivationSignal | None:

@@ -19,7 +19,7 @@ from xavier.frameworks.torch import _moments
 from xavier.frameworks.torch._doors import Doors
 from xavier.frameworks.torch._observe import Scene
 from xavier.frameworks.torch._shards import is_dtensor
-from xavier.frameworks.torch._step_observer import StepObserver
+from xavier.frameworks.torch._step_observer import StepObserver, held_elsewhere
 from xavier.frameworks.torch.measure import _is_measured, _op_signal, _rms, _unseen
 from xavier.frameworks.torch.names import canonical, inner
 
@@ -55,7 +55,11 @@ class Watch:
     def __init__(self, model: nn.Module, *, loss_scale: float = 1.0) -> None:
         bare = inner(model)
         paths = {id(module): canonical(name) for name, module in bare.named_modules()}
-        named = [(canonical(name), p) for name, p in bare.named_parameters() if not is_lazy(p)]
+        named: list[tuple[str, torch.Tensor]] = [
+            (canonical(name), parameter)
+            for name, parameter in bare.named_parameters()
+            if not is_lazy(parameter)
+        ]
         scene = Scene(model=bare, parameters=named, data=[], inputs=0, paths=paths)
         self._scale = loss_scale
         self._observer = StepObserver(scene, on_gradient=self._backward_begins)
@@ -66,8 +70,8 @@ class Watch:
     def begin(self) -> None:
         """Look at the weights, and wait for the model to run."""
         for name, parameter in self._observer.parameters:
-            plain = parameter.layout == torch.strided and not parameter.is_meta
-            if plain and _is_measured(parameter) and parameter.is_leaf and parameter.numel():
+            odd = parameter.layout != torch.strided or held_elsewhere(parameter)
+            if not (odd or parameter.is_meta) and _is_measured(parameter) and parameter.is_leaf and parameter.numel():
                 self._look(name, self._remember, name, parameter)
         self._optimizers = register_optimizer_step_post_hook(self._stepped)
         self._doors.open()
@@ -97,7 +101,7 @@ class Watch:
     def _look(self, name: str, look: Callable[..., None], *at: Any) -> None:
         try:
             look(*at)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is not the training's
+        except Exception as error:
             self._observer.note(f"{name}: could not be looked at: {said(error)}")
 
     def _remember(self, name: str, parameter: Any) -> None:
@@ -134,8 +138,9 @@ class Watch:
             return
         weight.gradient_rms = _gradient_rms(gradient)
         if weight.parameter.ndim > 1 and weight.name in self._multiplied():
-            plain = (_moments._plain(weight.parameter), _moments._plain(gradient))
-            weight.twins = _moments.twins(*plain)
+            # Of the parts that are here: to compare the whole would take every process.
+            parts = (_moments._plain(weight.parameter), _moments._plain(gradient))
+            weight.twins = _moments.twins(*parts)
 
     def _multiplied(self) -> set[str]:
         """Return the names of the weights that met data, and are no tables."""
