@@ -71,7 +71,12 @@ class Watch:
         """Look at the weights, and wait for the model to run."""
         for name, parameter in self._observer.parameters:
             odd = parameter.layout != torch.strided or held_elsewhere(parameter)
-            if not (odd or parameter.is_meta) and _is_measured(parameter) and parameter.is_leaf and parameter.numel():
+            if (
+                not (odd or parameter.is_meta)
+                and _is_measured(parameter)
+                and parameter.is_leaf
+                and parameter.numel()
+            ):
                 self._look(name, self._remember, name, parameter)
         self._optimizers = register_optimizer_step_post_hook(self._stepped)
         self._doors.open()
