@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parent.parent
 SMALL = ["--elements", "65536", "--rounds", "1", "--side", "64"]
 
@@ -87,3 +89,20 @@ def test_whole_models_are_measured_and_a_checkpoint_is_written(tmp_path: Path) -
     assert result["rounds"][0]["framework"]["weights"] == result["rounds"][0]["xavier"]["weights"]
     assert run(*small, "checkpoint", str(tmp_path / "llama")).returncode == 0
     assert (tmp_path / "llama" / "model.safetensors").stat().st_size > 2 * 10**7
+
+
+def test_the_cost_of_a_monitor_is_measured(tmp_path: Path) -> None:
+    small = ["-m", "benchmarks.monitoring", "--small", "--rounds", "1"]
+    found = run(*small, "--json", str(tmp_path / "result.json"))
+    assert found.returncode == 0, found.stderr
+    (costs,) = json.loads((tmp_path / "result.json").read_text())["models"].values()
+    between = costs["seconds that a step between samples adds"] / costs["seconds"]["plain"]
+    sampled = costs["a sampled step over a plain one"] - 1
+    assert costs["amortized cost"] == pytest.approx((sampled + 99 * between) / 100)
+
+
+def test_the_recorded_cost_of_a_monitor_is_below_two_percent() -> None:
+    result = json.loads((ROOT / "benchmarks" / "results" / "monitoring.json").read_text())
+    assert result["every"] == 100
+    assert len(result["models"]) == 2
+    assert all(0 < each["amortized cost"] < 0.02 for each in result["models"].values())
