@@ -191,6 +191,21 @@ def test_the_trainer_s_training_is_sampled_and_stays_the_same(tmp_path, settings
     assert hooks_of(model) == hooks_of(twin)
 
 
+def test_after_an_error_in_the_trainer_s_training_cancel_takes_all_off(tmp_path):
+    monitor = xavier.Monitor(every=1)
+    model = language_model()
+    model.lm_head.register_forward_pre_hook(_fail)
+    with pytest.raises(ValueError, match="the data ran dry"):
+        train(model, tmp_path, [xavier.torch.TrainerMonitor(monitor)])
+    assert not torch.overrides._get_current_function_mode_stack()
+    monitor.cancel()  # the trainer tells its callbacks nothing of errors
+    assert hooks_of(model) == 1
+
+
+def _fail(*_):
+    raise ValueError("the data ran dry")
+
+
 def _loaded_after(code: str) -> set[str]:
     tail = "; import sys; print(*{name.partition('.')[0] for name in sys.modules})"
     run = subprocess.run(

@@ -1,4 +1,4 @@
-"""What `docs/monitor.md` says of figures 2 to 4 of the 2010 paper follows from the recorded runs."""
+"""What `docs/monitor.md` says of figures 2 to 4 of the 2010 paper follows from recorded runs."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from benchmarks.glorot2010 import __main__ as command  # noqa: E402 - found by the line above
-from benchmarks.glorot2010 import drawing, training  # noqa: E402
+from benchmarks.glorot2010 import __main__ as command
+from benchmarks.glorot2010 import drawing, training
 
 NETS = json.loads(command.RECORDED.read_text())["networks"]
 PAGE = " ".join((command.ROOT / "docs" / "monitor.md").read_text().split())

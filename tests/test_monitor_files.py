@@ -89,6 +89,8 @@ def test_every_number_that_is_there_has_one_name():
         ({"format": "xavier-sample/2"}, "the format is 'xavier-sample/2', expected"),
         ({"verdict": "splendid"}, "a sample cannot be read: .*'splendid' is not a valid Verdict"),
         ({"signal": None}, "a sample cannot be read: TypeError"),
+        ({"activations": [{"op": {}}]}, "a sample cannot be read: IndexError"),
+        ({"activations": [{"mean": "much"}]}, "a sample cannot be read: KeyError"),
     ],
 )
 def test_what_is_no_sample_is_refused(change, match):

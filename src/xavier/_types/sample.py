@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass, is_dataclass
+from typing import Any, get_args, get_type_hints
 
 from xavier._errors import TargetError
 from xavier._types import codec
@@ -93,7 +93,7 @@ class Sample:
             raise TargetError(f"the format is {told!r}, expected {codec.SAMPLE_FORMAT!r}")
         try:
             return _sample(data)
-        except (KeyError, TypeError, ValueError) as error:
+        except (LookupError, TypeError, ValueError) as error:
             raise TargetError(f"a sample cannot be read: {error!r}") from error
 
     def scalars(self, *, prefix: str = "xavier") -> dict[str, float]:
@@ -155,14 +155,18 @@ def _sample(data: Mapping[str, Any]) -> Sample:
 
 
 def _noun(kind: type[Any], data: Mapping[str, Any]) -> Any:
-    """Return a flat noun of its fields: lists were tuples, and texts for numbers numbers."""
-    types = {field.name: str(field.type) for field in fields(kind)}
+    """Return a noun of its fields: lists were tuples, and texts for numbers numbers."""
+    types = get_type_hints(kind)
     return kind(**{name: _value(value, types[name]) for name, value in data.items()})
 
 
-def _value(value: Any, kind: str) -> Any:
+def _value(value: Any, kind: Any) -> Any:
+    kinds = get_args(kind) or (kind,)
     if isinstance(value, list):
         return tuple(value)
-    if isinstance(value, str) and kind.startswith("float"):
+    if isinstance(value, Mapping):
+        nouns = [each for each in kinds if is_dataclass(each)]
+        return _noun(nouns[0], value)
+    if isinstance(value, str) and float in kinds:
         return {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}[value]
     return value

@@ -15,7 +15,7 @@ from xavier._types.sample import ActivationSignal
 from xavier.frameworks.torch import _moments
 from xavier.frameworks.torch._example import tensors_in
 from xavier.frameworks.torch._functions import base
-from xavier.frameworks.torch._observe import Observer, Op, Scene
+from xavier.frameworks.torch._observe import Observer, Op, Scene, _keep_gradient
 
 _BINS = 40
 _MOST_NOTES = 20
@@ -74,13 +74,11 @@ class StepObserver(Observer):
         return bool(self._stack)
 
     def let_go(self) -> None:
-        """Leave no hook on any tensor, and hold on to none."""
+        """Leave no hook on any tensor."""
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
         self._stack.clear()
-        for known in (self._names, self._data, self._follows):
-            known.clear()
 
     def note(self, told: str) -> None:
         """Add a note, once, while there are few."""
@@ -153,8 +151,10 @@ class StepObserver(Observer):
 
     def _take_gradient(self, op: Op, gradient: torch.Tensor) -> None:
         self._on_gradient()
-        found = self._guarded(_moments.moments, gradient)
-        op.gradient = found if found is not None else op.gradient
+        if held_elsewhere(gradient):
+            self.note(f"{op.path}: its gradient could not be read, of a tensor class of its own")
+        else:
+            self._guarded(_keep_gradient, op, gradient)
 
 
 def held_elsewhere(tensor: torch.Tensor) -> bool:
@@ -165,7 +165,7 @@ def held_elsewhere(tensor: torch.Tensor) -> bool:
 def _distribution(op: Op, result: Any) -> ActivationSignal | None:
     if not isinstance(result, torch.Tensor) or not result.is_floating_point():
         return None
-    values = _moments.sample(result).numpy()
+    values = _moments.sample(result).double().numpy()
     values = values[np.isfinite(values)]
     if not len(values):
         return None

@@ -132,8 +132,9 @@ class Watch:
             return
         self._look_at_gradient(weight)
         weight.stepped = True
-        difference = _moments.sample(weight.parameter) - weight.before
-        base = float(weight.before.square().mean())
+        before = weight.before.double()
+        difference = _moments.sample(weight.parameter).double() - before
+        base = float(before.square().mean())
         if base:
             weight.update_ratio = math.sqrt(float(difference.square().mean()) / base)
 
