@@ -165,7 +165,7 @@ def _value(value: Any, kind: Any) -> Any:
     if isinstance(value, list):
         return tuple(value)
     if isinstance(value, Mapping):
-        nouns = [each for each in kinds if is_dataclass(each)]
+        nouns = [each for each in kinds if isinstance(each, type) and is_dataclass(each)]
         return _noun(nouns[0], value)
     if isinstance(value, str) and float in kinds:
         return {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}[value]
