@@ -265,6 +265,25 @@ def test_gradients_of_a_scaled_loss_are_told_unscaled():
     assert found[0] == pytest.approx(found[1])
 
 
+def test_a_step_that_the_loss_scaler_skips_moves_no_weight():
+    model = perceptron()
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10, growth_interval=1)
+    monitor = xavier.Monitor(model, every=1, scaler=scaler)
+    (inputs, target), *_ = batches(1)
+    for factor in (1.0, math.inf):
+        with monitor.step():
+            scaler.scale(cross_entropy(model(inputs), target) * factor).backward()
+            scaler.step(optimizer)
+            scaler.update()
+            optimizer.zero_grad()
+    first, second = monitor.samples
+    assert all(weight.update_ratio for weight in first.signal.weights)
+    assert first.verdict is Verdict.HEALTHY
+    assert all(weight.update_ratio is None for weight in second.signal.weights)
+    assert second.verdict is Verdict.BROKEN
+
+
 @pytest.mark.parametrize("wrap", [nn.DataParallel, torch.optim.swa_utils.AveragedModel])
 def test_a_wrapped_model_is_seen_under_its_own_names(wrap):
     model = perceptron()
