@@ -78,6 +78,14 @@ def test_a_sample_goes_through_json_unchanged():
     assert Sample.from_dict(replace(SAMPLE, verdict=None).to_dict()).verdict is None
 
 
+def test_a_sample_is_one_line_of_text():
+    evidence = "2 of 6 elements of the output are not finite"
+    assert str(SAMPLE) == f"step 200: broken at body: {evidence}"
+    assert str(replace(SAMPLE, where="a\nb")).startswith("step 200: broken at a\\nb: ")
+    blind = replace(SAMPLE, verdict=None, where="", evidence="no op was seen")
+    assert str(blind) == "step 200: no verdict: no op was seen"
+
+
 def test_every_number_that_is_there_has_one_name():
     assert SAMPLE.scalars() == SCALARS
     assert "init/rms/linear" in SAMPLE.scalars(prefix="init")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, is_dataclass
 from typing import Any, get_args, get_type_hints
 
 from xavier._errors import TargetError
-from xavier._types import codec
+from xavier._types import codec, text
 from xavier._types.signal import OpSignal, Signal, Verdict, WeightSignal
 
 _MEASURES = ("rms", "gradient_rms", "saturation", "dead")
@@ -70,6 +70,12 @@ class Sample:
     signal: Signal
     activations: tuple[ActivationSignal, ...] = ()
     rank: int = 0
+
+    def __str__(self) -> str:
+        """Return the sample in one line: step, verdict, place and evidence, safe to print."""
+        verdict = "no verdict" if self.verdict is None else self.verdict.value
+        place = f" at {self.where}" if self.where else ""
+        return text.printable(f"step {self.step}: {verdict}{place}: {self.evidence}")
 
     def to_dict(self) -> dict[str, Any]:
         """Return the sample as plain data that JSON can hold.

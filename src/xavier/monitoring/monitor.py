@@ -182,8 +182,7 @@ class Monitor:
         before, self.last = self.last, sample
         self._write(sample)
         if self._warns and _is_ill(sample) and not _is_ill(before):
-            told = f"step {sample.step}: {sample.verdict} at {sample.where}: {sample.evidence}"
-            warnings.warn(told, FaultWarning, stacklevel=2)
+            warnings.warn(str(sample), FaultWarning, stacklevel=2)
         return sample
 
     def cancel(self) -> None:
