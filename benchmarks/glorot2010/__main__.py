@@ -1,6 +1,6 @@
 """Train, record and draw: `python -m benchmarks.glorot2010 record` and `... draw`.
 
-`record` trains the three networks (twenty minutes on one core) and writes
+`record` trains the three networks (minutes on one core) and writes
 `benchmarks/results/glorot2010.json`; `draw` makes the pictures of `docs/monitor.md` of it.
 """
 
