@@ -246,9 +246,75 @@ def checked(world: int) -> None:
     assert quietly_init(model).digest == plan.digest
 
 
+def monitored(world: int) -> None:
+    """The first process samples by itself, and the training of all is the same to the bit."""
+    mesh = init_device_mesh("cpu", (world,))
+    for wrap in (_data_parallel, _fully_sharded, _tensor_parallel):
+        found = []
+        for watched in (True, False):
+            model = wrap(drawn_quietly(), mesh)
+            monitor = xavier.Monitor(model, every=2)
+            found.append(_losses(model, monitor if watched else None))
+            if watched:
+                _assert_seen(monitor, [0, 2] if dist.get_rank() == 0 else [])
+        assert found[0] == found[1], wrap.__name__
+
+
+def drawn_quietly() -> nn.Module:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the same bits, on purpose
+        return drawn()[0]
+
+
+def _data_parallel(model: nn.Module, mesh: DeviceMesh) -> nn.Module:
+    del mesh
+    return nn.parallel.DistributedDataParallel(model)
+
+
+def _fully_sharded(model: nn.Module, mesh: DeviceMesh) -> nn.Module:
+    for each in model:
+        fully_shard(each, mesh=mesh)
+    return fully_shard(model, mesh=mesh)
+
+
+def _tensor_parallel(model: nn.Module, mesh: DeviceMesh) -> nn.Module:
+    parts = {"up": ColwiseParallel(), "down": RowwiseParallel()}
+    torch.manual_seed(0)
+    for block in list(model)[:2]:  # 37 columns cannot be cut for a product
+        block.up, block.down = nn.Linear(WIDTH, 36), nn.Linear(36, WIDTH, bias=False)
+        parallelize_module(block, mesh, parts)
+    return model
+
+
+def _losses(model: nn.Module, monitor: xavier.Monitor | None) -> list[float]:
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2, foreach=False)
+    found = []
+    for _ in range(3):
+        with monitor.step() if monitor else torch.enable_grad():
+            loss = model(batch()).square().mean()
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+        found.append(loss.item())
+    return found
+
+
+def _assert_seen(monitor: xavier.Monitor, steps: list[int]) -> None:
+    assert [sample.step for sample in monitor.samples] == steps
+    for sample in monitor.samples:
+        assert [op.weights[0] for op in sample.signal.ops] == [
+            "0.up.weight", "0.down.weight", "1.up.weight", "1.down.weight", "2.weight",
+        ], sample.signal  # fmt: skip
+        assert all(op.gradient_rms for op in sample.signal.ops), sample.signal.ops
+        assert all(weight.gradient_rms for weight in sample.signal.weights)
+        assert all(weight.update_ratio for weight in sample.signal.weights if weight.rms), (
+            sample.signal.weights
+        )
+
+
 SCENARIOS = (
     fsdp, hybrid, tensor_parallel, every_placement, orthogonal, partial, disagreement, shared_seed,
-    checked, disagreement_on_a_mesh,
+    checked, disagreement_on_a_mesh, monitored,
 )  # fmt: skip
 
 

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parent.parent
 SMALL = ["--elements", "65536", "--rounds", "1", "--side", "64"]
 
@@ -97,3 +99,27 @@ def test_a_check_is_timed_beside_a_plain_pass(tmp_path: Path) -> None:
     assert costs["seconds, processor"]["check"] > costs["seconds, processor"]["plain"] > 0
     assert costs["times plain, wall"]["plain"] == costs["memory, times plain"]["plain"] == 1
     assert costs["profile"]["__init__.py:check"] > costs["profile"]["measure.py:measure"] > 0
+
+
+def test_the_cost_of_a_monitor_is_measured(tmp_path: Path) -> None:
+    small = ["-m", "benchmarks.monitoring", "--small", "--rounds", "1"]
+    found = run(*small, "--json", str(tmp_path / "result.json"))
+    assert found.returncode == 0, found.stderr
+    (costs,) = json.loads((tmp_path / "result.json").read_text())["models"].values()
+    between = costs["seconds that a step between samples adds"] / costs["seconds"]["plain"]
+    sampled = costs["a sampled step over a plain one"] - 1
+    assert costs["amortized cost"] == pytest.approx((sampled + 99 * between) / 100)
+
+
+def test_the_recorded_cost_of_a_monitor_is_below_two_percent() -> None:
+    result = json.loads((ROOT / "benchmarks" / "results" / "monitoring.json").read_text())
+    assert result["every"] == 100
+    assert len(result["models"]) == 2
+    page = (ROOT / "docs" / "monitor.md").read_text()
+    for name, each in result["models"].items():
+        ratio, cost = each["a sampled step over a plain one"], each["amortized cost"]
+        assert 0 < cost < 0.02
+        assert (
+            f"| {name.replace(' x ', ' × ')} | {ratio:.2f} | {cost:.2%} |".replace("%", " %")
+            in page
+        )

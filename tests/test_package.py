@@ -16,7 +16,10 @@ import xavier
 
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "xavier"
-FRAMEWORKS = ("torch", "jax", "jaxlib", "flax", "keras", "tensorflow", "transformers")
+FRAMEWORKS = (
+    "torch", "jax", "jaxlib", "flax", "keras", "tensorflow", "transformers", "lightning",
+    "pytorch_lightning", "tensorboard",
+)  # fmt: skip
 TERMINAL = ("click", "rich")
 
 

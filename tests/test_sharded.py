@@ -70,3 +70,7 @@ def test_without_a_seed_all_processes_take_the_first_ones(tmp_path):
 
 def test_a_check_of_a_sharded_model_is_refused_in_words(tmp_path):
     play("checked", 2, tmp_path)
+
+
+def test_a_sharded_training_is_monitored_by_its_first_process(tmp_path):
+    play("monitored", 2, tmp_path)

@@ -3,6 +3,7 @@
     plan    which law each weight should have, worked out from how the weight is used
     init_   draw a model's weights by that plan, in place
     check   audit the weights, measure the signal both ways, and give a verdict
+    Monitor sample the same signal while the model trains
     write_checkpoint    draw a model larger than memory into safetensors files
 
 and beneath them `gain`, `fans`, `laws`, `rules`, and the stream of bits: `Key`, `fill`, `draw`.
@@ -16,12 +17,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from xavier import bits, fans, laws, report, rules, theory
+    from xavier import bits, fans, laws, monitoring, report, rules, theory
     from xavier._errors import (
         ActivationError,
         DtypeError,
+        FaultWarning,
         LawError,
         MissingFrameworkError,
+        MonitorWarning,
         PlanError,
         ShapeError,
         StreamError,
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
         XavierWarning,
     )
     from xavier._types.plan import Assignment, Kept, Plan, Region, Role
+    from xavier._types.sample import Sample
     from xavier._types.signal import Check, Finding, Severity, Signal, Verdict
     from xavier.bits import Key, draw, fill
     from xavier.checking import check
@@ -48,6 +52,7 @@ if TYPE_CHECKING:
         TruncatedNormal,
         Uniform,
     )
+    from xavier.monitoring import Monitor
     from xavier.planning import init_, plan, write_checkpoint
     from xavier.theory.gains import gain
 
@@ -61,6 +66,7 @@ __all__ = [
     "DeltaOrthogonal",
     "Dirac",
     "DtypeError",
+    "FaultWarning",
     "Finding",
     "Identity",
     "Kept",
@@ -68,12 +74,15 @@ __all__ = [
     "Law",
     "LawError",
     "MissingFrameworkError",
+    "Monitor",
+    "MonitorWarning",
     "Normal",
     "Orthogonal",
     "Plan",
     "PlanError",
     "Region",
     "Role",
+    "Sample",
     "Severity",
     "ShapeError",
     "Signal",
@@ -96,6 +105,7 @@ __all__ = [
     "gain",
     "init_",
     "laws",
+    "monitoring",
     "plan",
     "report",
     "rules",
@@ -103,13 +113,15 @@ __all__ = [
     "write_checkpoint",
 ]
 
-_MODULES = frozenset({"bits", "fans", "laws", "report", "rules", "theory"})
+_MODULES = frozenset({"bits", "fans", "laws", "monitoring", "report", "rules", "theory"})
 _HOMES = {
     "xavier._errors": (
         "ActivationError",
         "DtypeError",
+        "FaultWarning",
         "LawError",
         "MissingFrameworkError",
+        "MonitorWarning",
         "PlanError",
         "ShapeError",
         "StreamError",
@@ -121,6 +133,7 @@ _HOMES = {
         "XavierWarning",
     ),
     "xavier._types.plan": ("Assignment", "Kept", "Plan", "Region", "Role"),
+    "xavier._types.sample": ("Sample",),
     "xavier._types.signal": ("Check", "Finding", "Severity", "Signal", "Verdict"),
     "xavier.bits": ("Key", "draw", "fill"),
     "xavier.checking": ("check",),
@@ -136,6 +149,7 @@ _HOMES = {
         "TruncatedNormal",
         "Uniform",
     ),
+    "xavier.monitoring": ("Monitor",),
     "xavier.planning": ("init_", "plan", "write_checkpoint"),
     "xavier.theory.gains": ("gain",),
 }

@@ -157,3 +157,11 @@ class StreamError(XavierError, ValueError):
 
 class XavierWarning(UserWarning):
     """The base of every warning that `xavier` gives."""
+
+
+class FaultWarning(XavierWarning):
+    """The signal of a network in training has turned unhealthy."""
+
+
+class MonitorWarning(XavierWarning):
+    """A monitor could not write what it saw; the training went on."""

@@ -11,9 +11,15 @@ Every function of `torch.nn.init` is here under its name, so that `from xavier i
 init` may stand for `from torch.nn import init`; those that draw nothing (`constant_`, `ones_`,
 `zeros_`, `eye_`, `dirac_`, `calculate_gain`) are torch's own. `scope` names the draws that are
 given no name, and within `drop_in` code that calls `torch.nn.init` calls these instead.
+
+`LightningMonitor` and `TrainerMonitor` make a `xavier.Monitor` a callback; the library that each is
+for is imported when it is asked for.
 """
 
 from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
 
 from xavier._errors import MissingFrameworkError
 
@@ -61,3 +67,28 @@ __all__ = [
     "xavier_uniform_",
     "zeros_",
 ]
+
+_CALLBACKS = {
+    "LightningMonitor": ("lightning_monitor", "lightning"),
+    "TrainerMonitor": ("trainer_monitor", "transformers"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a callback, and the library that it is for, when it is first asked for."""
+    if name not in _CALLBACKS:
+        raise AttributeError(f"module 'xavier.torch' has no attribute {name!r}")
+    file, package = _CALLBACKS[name]
+    try:
+        value = getattr(import_module(f"xavier.frameworks.torch.{file}"), name)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in {package, f"pytorch_{package}"}:
+            raise
+        raise MissingFrameworkError(package) from error
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """List the public names, loaded or not."""
+    return sorted({*globals(), *_CALLBACKS})

@@ -18,6 +18,7 @@ from xavier._types.laws import Law
 
 PLAN_FORMAT: Final = "xavier-plan/1"
 CHECK_FORMAT: Final = "xavier-check/1"
+SAMPLE_FORMAT: Final = "xavier-sample/1"
 STREAM: Final = 1  # the version of the stream of bits that a plan of this package draws from
 
 _NONFINITE: Final = ("nan", "inf", "-inf")

@@ -129,8 +129,8 @@ def _wide_sums(part: torch.Tensor) -> Sums:
 
 def plain(tensor: torch.Tensor) -> torch.Tensor:
     """Return the numbers that this process holds of `tensor`, without its history."""
-    tensor = tensor.detach()
-    tensor = getattr(tensor, "_local_tensor", tensor)
+    # What is detached outside of dispatch has lost its local part, and any memory.
+    tensor = getattr(tensor, "_local_tensor", tensor).detach()
     if tensor.is_complex():
         tensor = torch.view_as_real(tensor.resolve_conj())
     return tensor.resolve_neg()

@@ -230,7 +230,10 @@ class Observer(TorchFunctionMode):
         self.ops.append(op)
         self._follows[output] = op
         if output.requires_grad:
-            output.register_hook(lambda gradient: _keep_gradient(op, gradient))
+            self._await_gradient(op, output)
+
+    def _await_gradient(self, op: Op, output: torch.Tensor) -> None:
+        output.register_hook(lambda gradient: _keep_gradient(op, gradient))
 
     def _softmax(
         self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], result: torch.Tensor
