@@ -160,6 +160,13 @@ def saturation(function: Callable[[torch.Tensor], torch.Tensor], at: torch.Tenso
 
 
 @unguarded
+def is_flat_at_zeros(function: Callable[[torch.Tensor], torch.Tensor], at: torch.Tensor) -> bool:
+    """Tell whether no gradient passes a function wherever it gives exactly zero on `at`."""
+    zeros = at[function(at) == 0]
+    return not len(zeros) or not bool(slopes(function, zeros).any())
+
+
+@unguarded
 def all_zero(tensor: torch.Tensor) -> bool:
     """Tell whether every element of a tensor is zero; of one without elements, False."""
     plain = _plain(tensor)

@@ -34,6 +34,7 @@ from xavier.frameworks.torch._functions import (
     TABLES,
     base,
     common,
+    named_by_bounds,
 )
 from xavier.frameworks.torch._moments import Moments
 from xavier.frameworks.torch._restore import quiet_about_hooks
@@ -273,7 +274,7 @@ class Observer(TorchFunctionMode):
     ) -> None:
         op, at = before
         name = base(getattr(func, "__name__", ""))
-        op.activation = common(name)
+        op.activation = named_by_bounds(common(name), args, kwargs)
         if not isinstance(result, torch.Tensor) or name == "prelu":
             return
         rest = args[1:]
@@ -283,7 +284,9 @@ class Observer(TorchFunctionMode):
 
         op.saturation = _moments.saturation(function, at)
         axis = 1 if "conv" in op.name and result.ndim == len(op.shape) else -1
-        op.dead = _moments.dead_share(result, unit_axis=axis)
+        # A function that passes a gradient at its zeros, as silu does at 0, kills no unit there.
+        flat = _moments.is_flat_at_zeros(function, at)
+        op.dead = _moments.dead_share(result, unit_axis=axis) if flat else 0.0
         if op.jacobian is not None:
             weight, row, _ = op.jacobian
             op.jacobian = (weight, row, _moments.slopes(function, row.double()))

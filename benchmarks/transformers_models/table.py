@@ -1,0 +1,45 @@
+"""The table of all models in the documentation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+BEGIN, END = "<!-- table -->\n", "<!-- end of table -->\n"
+
+
+def with_table(page: str, record: dict[str, Any]) -> str:
+    """Return a page with the table of a record in the place of the one that it has."""
+    before, _, rest = page.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}{table(record)}{END}{after}"
+
+
+def table(record: dict[str, Any]) -> str:
+    """Return the table of a record, and the versions that it holds for."""
+    rows = record["models"]
+    versions = " and ".join(f"{name} {version}" for name, version in record["versions"].items())
+    healthy = {when: sum(row[when][0] == "healthy" for row in rows) for when in ("before", "after")}
+    lines = [
+        f"{len(rows)} models, {versions}: {healthy['before']} healthy as the library starts them,"
+        f" {healthy['after']} as `auto` does.",
+        "",
+        "| kind | model | parameters, kept | before | after | drawn from meta |",
+        "|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {row['kind']} | `{row['model']}` | {row['parameters']}, {row['kept']} |"
+        f" {_verdict(row['before'])} | {_verdict(row['after'])} | {_meta(row['meta'])} |"
+        for row in rows
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _verdict(told: list[str]) -> str:
+    verdict, where, _ = told
+    return f"**{verdict}** at `{where}`" if where else verdict
+
+
+def _meta(found: int | str) -> str:
+    if isinstance(found, int):
+        return "the same" if found == 0 else f"{found} differ"
+    return f"no: {found.replace('|', '/')}"
