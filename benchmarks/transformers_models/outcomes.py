@@ -31,8 +31,8 @@ class Outcome:
         before: The verdict on the library's own start, with its place and its numbers.
         after: The verdict on the start that `auto` draws, likewise.
         findings: The codes of what the audit finds after that.
-        meta: How many parameters that the plan draws have other bits when it draws a model
-            that was built on the meta device; or why it draws none.
+        meta: How a model that was built on the meta device is drawn: the same, with laws that
+            differ a little, or not at all, and why.
     """
 
     name: str
@@ -44,7 +44,7 @@ class Outcome:
     before: tuple[str, str, str]
     after: tuple[str, str, str]
     findings: tuple[str, ...]
-    meta: int | str
+    meta: str
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain data."""
@@ -96,20 +96,32 @@ def _told(check: xavier.Check) -> tuple[str, str, str]:
     return str(check.verdict), check.where, check.evidence
 
 
-def _from_meta(
-    make: Maker, model: nn.Module, example: dict[str, Any], plan: xavier.Plan
-) -> int | str:
-    """Return how many drawn parameters differ in a model that was built without memory."""
+def _from_meta(make: Maker, model: nn.Module, example: dict[str, Any], plan: xavier.Plan) -> str:
+    """Draw the model that was built without memory, and hold it against the real one."""
     try:
         with torch.device("meta"):
             meta, _ = make()
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "two models|.*the same bits")
-            xavier.init_(meta, example, seed=SEED)
+            warnings.filterwarnings("ignore", ".*the same bits")
+            drawn = xavier.init_(meta, example, seed=SEED)
     except (RuntimeError, NotImplementedError, xavier.XavierError) as error:
-        return str(error).splitlines()[0]
-    drawn = {row.name for row in plan}
+        return f"refused: {str(error).splitlines()[0]}"
+    laws = {(row.name, row.region): row.law for row in drawn}
+    other = {row.name: row for row in plan if laws[row.name, row.region] != row.law}
     held = {slot.name: slot.stored for slot in slots(meta)}
-    return sum(
-        not torch.equal(slot.stored, held[slot.name]) for slot in slots(model) if slot.name in drawn
-    )
+    named = {row.name for row in plan} - set(other)
+    odd = [s.name for s in slots(model) if s.name in named and not _equal(s.stored, held[s.name])]
+    if odd:
+        raise AssertionError(f"equal laws and other bits: {odd}")
+    if not other:
+        return "the same"
+    most = max(_apart(row.law, laws[row.name, row.region]) for row in other.values())
+    return f"{len(other)} laws differ by at most {most:.0%}"
+
+
+def _equal(one: torch.Tensor, other: torch.Tensor) -> bool:
+    return torch.equal(one.detach(), other.detach())
+
+
+def _apart(one: Any, other: Any) -> float:
+    return abs(getattr(one, "std", 0.0) / getattr(other, "std", float("inf")) - 1)

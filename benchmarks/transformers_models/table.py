@@ -28,7 +28,7 @@ def table(record: dict[str, Any]) -> str:
     ]
     lines += [
         f"| {row['kind']} | `{row['model']}` | {row['parameters']}, {row['kept']} |"
-        f" {_verdict(row['before'])} | {_verdict(row['after'])} | {_meta(row['meta'])} |"
+        f" {_verdict(row['before'])} | {_verdict(row['after'])} | {row['meta'].replace('|', '/')} |"
         for row in rows
     ]
     return "\n".join(lines) + "\n"
@@ -37,9 +37,3 @@ def table(record: dict[str, Any]) -> str:
 def _verdict(told: list[str]) -> str:
     verdict, where, _ = told
     return f"**{verdict}** at `{where}`" if where else verdict
-
-
-def _meta(found: int | str) -> str:
-    if isinstance(found, int):
-        return "the same" if found == 0 else f"{found} differ"
-    return f"no: {found.replace('|', '/')}"

@@ -14,7 +14,7 @@ from torch.nn.parameter import is_lazy
 from xavier._errors import TraceError, brief
 from xavier._types.signal import NONFINITE_EXAMPLE, OpSignal, Signal, WeightSignal
 from xavier.frameworks.torch import _moments
-from xavier.frameworks.torch._example import arguments, copied, describe, hint_for, tensors_in
+from xavier.frameworks.torch._example import arguments, copied, describe, hint_for, hint_for_backward, tensors_in
 from xavier.frameworks.torch._objective import Loss, ends_of, objective_of
 from xavier.frameworks.torch._observe import Observer, Op, Scene
 from xavier.frameworks.torch._restore import unchanged
@@ -87,6 +87,7 @@ def measure(
         notes = (
             *observer.notes,
             *_unseen(observer.ops, leaves),
+            *_unreached(observer.ops, leaves, gradients),
             *_of_example(example, observer.ops),
         )
     return Signal(ops=tuple(map(_op_signal, observer.ops)), weights=weights, notes=notes)
@@ -199,9 +200,7 @@ def _gradients(
     except Exception as error:
         raise TraceError(
             f"the backward pass raised {type(error).__name__}: {brief(str(error))}",
-            hint="switch activation checkpointing off for this run"
-            if "checkpoint" in f"{type(error).__name__} {error}".lower()
-            else "does loss.backward() run on this model?",
+            hint=hint_for_backward(error),
         ) from error
     by_identity = {id(p): gradient for p, gradient in zip(parameters, found, strict=True)}
     return [by_identity.get(id(p)) for _, p in leaves]
@@ -280,3 +279,15 @@ def _unseen(ops: list[Op], leaves: list[tuple[str, nn.Parameter]]) -> Iterator[s
     for name, parameter in leaves:
         if parameter.ndim > 1 and name not in seen:
             yield f"{name}: no op was seen to contract it with the data"
+
+
+def _unreached(
+    ops: list[Op],
+    leaves: list[tuple[str, nn.Parameter]],
+    gradients: list[torch.Tensor | None],
+) -> Iterator[str]:
+    """Say which weights were used, and yet no path leads from them to what is differentiated."""
+    seen = {name for op in ops for name in op.weights}
+    for (name, parameter), gradient in zip(leaves, gradients, strict=True):
+        if gradient is None and parameter.ndim > 1 and name in seen:
+            yield f"{name}: no gradient reaches it, for the loss or the output does not depend on it"

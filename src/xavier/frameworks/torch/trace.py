@@ -125,6 +125,7 @@ def _run_to_the_end(
 
     A check of computed values, such as a distribution's of its parameters, is such a branch.
     """
+    made = _made_buffers(model)
     turned: frozenset[int] = frozenset()
     first: TraceError | None = None
     while True:
@@ -132,7 +133,7 @@ def _run_to_the_end(
         try:
             # In inference mode no operator would be seen on its way.
             with as_it_was(model), torch.inference_mode(mode=False):
-                return _run(model, example, found, recorder), recorder.graph
+                return _run(model, example, found, recorder, made), recorder.graph
         except TraceError as error:
             first = first or error
             coin = recorder.shadows.last_coin
@@ -141,12 +142,25 @@ def _run_to_the_end(
             turned |= {coin}
 
 
-def _run(model: nn.Module, example: Any, found: tuple[Slot, ...], recorder: Recorder) -> list[int]:
+def _made_buffers(model: nn.Module) -> dict[int, torch.Tensor]:
+    """Return what owners give to the buffers that are on the meta device, by identity."""
+    on_meta = {each.name: each.stored for each in buffers(model) if each.stored.is_meta}
+    found = kept_values(model, on_meta)
+    return {id(on_meta[name]): value for name, value in found.items()}
+
+
+def _run(
+    model: nn.Module,
+    example: Any,
+    found: tuple[Slot, ...],
+    recorder: Recorder,
+    made: Mapping[int, torch.Tensor],
+) -> list[int]:
     graph = recorder.graph
     leaves: dict[tuple[int, str], torch.Tensor] = {}
     paths = {each: canonical(path) for path, each in model.named_modules()}
     twins = MetaParameters(recorder.shadows)
-    swap_in(model, twins, recorder.shadows)
+    swap_in(model, twins, recorder.shadows, made)
     for slot in found:
         layer = is_layer_weight(slot.owner, slot.attribute)
         if slot.parametrization is None:
