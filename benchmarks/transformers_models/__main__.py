@@ -37,7 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 continue
             rows.append(outcome(name, kind, make).to_dict())
             last = rows[-1]
-            print(f"{name:16} {last['before'][0]:10} {last['after'][0]:10} {last['meta']}", flush=True)
+            print(
+                f"{name:16} {last['before'][0]:10} {last['after'][0]:10} {last['meta']}", flush=True
+            )
     if options.names:
         return
     versions = {"transformers": transformers.__version__, "torch": torch.__version__.split("+")[0]}

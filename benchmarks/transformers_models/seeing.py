@@ -22,9 +22,7 @@ def vit() -> Made:
 
 def deit() -> Made:
     """ViT with a second token, and a mean of two heads."""
-    return viewer(
-        "DeiTForImageClassificationWithTeacher", "DeiTConfig", **VISION, patch_size=8
-    )
+    return viewer("DeiTForImageClassificationWithTeacher", "DeiTConfig", **VISION, patch_size=8)
 
 
 def swin() -> Made:

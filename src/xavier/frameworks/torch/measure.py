@@ -14,7 +14,14 @@ from torch.nn.parameter import is_lazy
 from xavier._errors import TraceError, brief
 from xavier._types.signal import NONFINITE_EXAMPLE, OpSignal, Signal, WeightSignal
 from xavier.frameworks.torch import _moments
-from xavier.frameworks.torch._example import arguments, copied, describe, hint_for, hint_for_backward, tensors_in
+from xavier.frameworks.torch._example import (
+    arguments,
+    copied,
+    describe,
+    hint_for,
+    hint_for_backward,
+    tensors_in,
+)
 from xavier.frameworks.torch._objective import Loss, ends_of, objective_of
 from xavier.frameworks.torch._observe import Observer, Op, Scene
 from xavier.frameworks.torch._restore import unchanged
