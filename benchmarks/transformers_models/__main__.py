@@ -15,6 +15,7 @@ import torch
 from benchmarks.transformers_models.models import KINDS
 from benchmarks.transformers_models.outcomes import outcome
 from benchmarks.transformers_models.table import with_table
+from benchmarks.transformers_models.training import losses
 
 ROOT = Path(__file__).parent.parent.parent
 RECORD = ROOT / "benchmarks" / "results" / "transformers.json"
@@ -35,11 +36,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for name, make in makers.items():
             if options.names and name not in options.names:
                 continue
-            rows.append(outcome(name, kind, make).to_dict())
-            last = rows[-1]
-            print(
-                f"{name:16} {last['before'][0]:10} {last['after'][0]:10} {last['meta']}", flush=True
-            )
+            row = outcome(name, kind, make).to_dict()
+            if row["before"][0] != "healthy":
+                starts = {"own": False, "auto": True}
+                row["trained"] = {start: losses(make, drawn=at) for start, at in starts.items()}
+            rows.append(row)
+            verdicts = f"{row['before'][0]:10} {row['after'][0]:10}"
+            print(f"{name:16} {verdicts} {row['meta']}", flush=True)
     if options.names:
         return
     versions = {"transformers": transformers.__version__, "torch": torch.__version__.split("+")[0]}

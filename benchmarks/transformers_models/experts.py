@@ -70,9 +70,9 @@ def switch() -> Made:
     """Encoder and decoder whose tokens each see one expert."""
     return pair(
         "SwitchTransformersForConditionalGeneration", "SwitchTransformersConfig", **IDS,
-        d_model=64, d_kv=16, d_ff=128, num_layers=2, num_decoder_layers=2, num_sparse_encoder_layers=1,
-        num_sparse_decoder_layers=1, num_heads=4, num_experts=4, expert_capacity=16,
-        decoder_start_token_id=0,
+        d_model=64, d_kv=16, d_ff=128, num_layers=2, num_decoder_layers=2,
+        num_sparse_encoder_layers=1, num_sparse_decoder_layers=1, num_heads=4, num_experts=4,
+        expert_capacity=16, decoder_start_token_id=0,
     )  # fmt: skip
 
 

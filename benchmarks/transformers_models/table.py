@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from benchmarks.transformers_models.training import STEPS
+
 BEGIN, END = "<!-- table -->\n", "<!-- end of table -->\n"
 
 
@@ -31,7 +33,24 @@ def table(record: dict[str, Any]) -> str:
         f" {_verdict(row['before'])} | {_verdict(row['after'])} | {row['meta'].replace('|', '/')} |"
         for row in rows
     ]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *_trained(rows)]) + "\n"
+
+
+def _trained(rows: list[dict[str, Any]]) -> list[str]:
+    """Return a second table: what training shows of the models that start ill."""
+    ill = [(row["model"], row["trained"]) for row in rows if "trained" in row]
+    lines = [
+        "",
+        f"Those that start ill, trained on one batch for {STEPS} steps: the loss before, and after"
+        " by the best of SGD and Adam at two rates each.",
+        "",
+        "| model | the library's start | the start of `auto` |",
+        "|---|---|---|",
+    ]
+    for model, trained in ill:
+        told = [f"{first:.3f} → {last:.3f}" for first, last in (trained["own"], trained["auto"])]
+        lines.append(f"| `{model}` | {told[0]} | {told[1]} |")
+    return lines
 
 
 def _verdict(told: list[str]) -> str:

@@ -24,11 +24,9 @@ class Elementwise(Ledger):
 
     def elementwise(self, op: Op, arguments: list[Expression]) -> Expression:
         """Return what an elementwise op, a sum or a product makes of its arguments."""
-        if op.output in self.structure.scans:
-            return self._scanned(*self.structure.scans[op.output])
-        summed = self._summed_since(op)
-        if summed is not None:
-            return self._copied(self.expression(summed), op.output, 1.0)
+        running = self._running_sum(op)
+        if running is not None:
+            return running
         arguments = [self._neutral(op, each) for each in arguments]
         if op.function is None:
             return self._root("opaque", 0.0, 1.0)
@@ -67,6 +65,13 @@ class Elementwise(Ledger):
                 second = 1.0
             return self._root("normalization", mean, second, parts=[(out, 1.0)])
         return out
+
+    def _running_sum(self, op: Op) -> Expression | None:
+        """Return what an op makes that is a step of a recurrence, or a part of a running sum."""
+        if op.output in self.structure.scans:
+            return self._scanned(*self.structure.scans[op.output])
+        summed = self._summed_since(op)
+        return None if summed is None else self._copied(self.expression(summed), op.output, 1.0)
 
     def _summed_since(self, op: Op) -> int | None:
         """Return what a cumulative sum adds up, where it is subtracted from a part of itself.

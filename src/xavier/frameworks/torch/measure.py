@@ -297,4 +297,4 @@ def _unreached(
     seen = {name for op in ops for name in op.weights}
     for (name, parameter), gradient in zip(leaves, gradients, strict=True):
         if gradient is None and parameter.ndim > 1 and name in seen:
-            yield f"{name}: no gradient reaches it, for the loss or the output does not depend on it"
+            yield f"{name}: no gradient reaches it: what is differentiated does not depend on it"
