@@ -22,6 +22,7 @@ INIT = 'xavier.init_(model, example, recipe="auto")'
 share = st.none() | st.floats(0, 1) | st.just(NAN)
 maybe = st.none() | number
 shape = st.lists(st.integers(0, 10**6), max_size=4).map(tuple)
+bins = st.none() | st.lists(st.floats(0, 1), min_size=21, max_size=21).map(tuple)
 ops = st.builds(
     OpSignal,
     index=st.integers(0, 10**6),
@@ -41,6 +42,8 @@ ops = st.builds(
     silent=st.booleans(),
     jacobian_mean=maybe,
     jacobian_rms=maybe,
+    histogram=bins,
+    gradient_histogram=bins,
 )
 weights = st.builds(
     WeightSignal,

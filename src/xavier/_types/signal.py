@@ -9,6 +9,8 @@ from typing import Any, Final
 
 from xavier._types import codec, signal_text
 
+BINS: Final = 21  # of a histogram
+
 
 class Verdict(StrEnum):
     """How the signal fares, in order of precedence: the first that holds is the verdict."""
@@ -56,6 +58,9 @@ class OpSignal:
         jacobian_mean: Mean singular value of the layer's Jacobian, through the function
             that follows; None unless it was asked for.
         jacobian_rms: RMS singular value, as above.
+        histogram: Shares of the output's elements in 21 equal bins from -4 to 4 times their RMS,
+            the first and the last with all beyond; None unless it was asked for.
+        gradient_histogram: Of the gradient's elements, likewise.
     """
 
     index: int
@@ -75,6 +80,8 @@ class OpSignal:
     silent: bool = False
     jacobian_mean: float | None = None
     jacobian_rms: float | None = None
+    histogram: tuple[float, ...] | None = None
+    gradient_histogram: tuple[float, ...] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain data; see `Check.to_dict` for numbers that are not finite."""

@@ -28,6 +28,7 @@ def check(  # noqa: PLR0913 - the public contract
     recipe: str | None = None,
     plan: Plan | None = None,
     jacobian: bool = False,
+    histograms: bool = False,
     ignore: Iterable[str] = (),
 ) -> Check:
     """Audit a model's weights and measure its signal, to say whether it can start to train.
@@ -47,6 +48,7 @@ def check(  # noqa: PLR0913 - the public contract
         plan: The plan that they should follow, such as the one that drew them, in place of a
             recipe's.
         jacobian: Whether to add the singular values of each dense layer's Jacobian.
+        histograms: Whether to add how outputs and gradients are distributed, for a report.
         ignore: Codes of findings to leave out; the verdict stays what it is.
 
     Returns:
@@ -64,7 +66,9 @@ def check(  # noqa: PLR0913 - the public contract
     if recipe is not None and plan is not None:
         raise PlanError("plan and recipe were both given, expected one of them")
     measuring = _framework(model, "measure")
-    signal = measuring.measure(model, example, target=target, loss=loss, jacobian=jacobian)
+    signal = measuring.measure(
+        model, example, target=target, loss=loss, jacobian=jacobian, histograms=histograms
+    )
     missing: tuple[Finding, ...] = ()
     if plan is None:
         plan, missing = _planned(model, example, "auto" if recipe is None else recipe)

@@ -61,7 +61,7 @@ def command(recipe: str | None, form: str, **given: Any) -> int:
 
     out, force = given["out"], given["force"]
     with _files.appearing(out, option="--out", force=force, suffix=".html") as file:
-        found = _checked(recipe, given)
+        found = _checked(recipe, given, histograms=out is not None or form == "html")
         if file is not None:
             from xavier.report import html
 
@@ -99,7 +99,7 @@ def _list_findings(context: click.Context) -> None:
     context.exit()
 
 
-def _checked(recipe: str | None, given: dict[str, Any]) -> Check:
+def _checked(recipe: str | None, given: dict[str, Any], *, histograms: bool) -> Check:
     import xavier
     from xavier._errors import TargetError, printable
     from xavier.checking.catalogue import require_known
@@ -136,5 +136,6 @@ def _checked(recipe: str | None, given: dict[str, Any]) -> Check:
             recipe=recipe,
             plan=plan,
             jacobian=given["jacobian"],
+            histograms=histograms,
             ignore=ignore,
         )

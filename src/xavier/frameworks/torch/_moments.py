@@ -11,9 +11,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from xavier._types.signal import BINS
+
 _CHUNK = 1 << 20
 SAMPLE = 8192
 _INPUTS = 8
+_BOUND = 4.0  # RMS, to which a histogram goes
 _SATURATED = 0.05
 _PAIR = 2
 
@@ -89,6 +92,26 @@ def sample(tensor: torch.Tensor, *, limit: int = SAMPLE) -> torch.Tensor:
     # An odd step that shares no factor with usual widths visits every column.
     step += step > 1 and step % 2 == 0
     return flat[::step].to("cpu", torch.float64, copy=True)
+
+
+@unguarded
+def histogram(tensor: torch.Tensor) -> tuple[float, ...] | None:
+    """Return the shares of elements in equal bins of -4 to 4 RMS, the end bins with all beyond.
+
+    Args:
+        tensor: Of any shape; 8,192 of its elements are looked at.
+
+    Returns:
+        One share a bin; None if no finite element differs from zero.
+    """
+    at = sample(tensor)
+    at = at[torch.isfinite(at)]
+    size = float(at.square().mean().sqrt()) if len(at) else 0.0
+    if not 0 < size < math.inf:
+        return None
+    bins = ((at / size + _BOUND) * (BINS / (2 * _BOUND))).floor().clamp(0, BINS - 1)
+    counts = torch.bincount(bins.long(), minlength=BINS)
+    return tuple((counts / len(at)).tolist())
 
 
 @unguarded

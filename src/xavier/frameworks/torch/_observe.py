@@ -57,6 +57,8 @@ class Op:
     saturation: float | None = None
     dead: float | None = None
     jacobian: Any = None
+    histogram: tuple[float, ...] | None = None
+    gradient_histogram: tuple[float, ...] | None = None
 
 
 @dataclass(slots=True)
@@ -69,6 +71,7 @@ class Scene:
         data: The tensors that the model is given.
         inputs: The size of the batch; 0 if unknown.
         jacobian: Whether to keep what the layers' Jacobians need.
+        histograms: Whether to count how outputs and gradients are distributed.
     """
 
     model: nn.Module
@@ -76,6 +79,7 @@ class Scene:
     data: list[torch.Tensor]
     inputs: int
     jacobian: bool = False
+    histograms: bool = False
     paths: dict[int, str] = field(default_factory=dict)
 
 
@@ -214,11 +218,13 @@ class Observer(TorchFunctionMode):
             output=_moments.moments(output),
             correlation=None if lookup else _moments.correlation(output, inputs=self._scene.inputs),
             silent=self._is_silent(name, inputs),
+            histogram=_moments.histogram(output) if self._scene.histograms else None,
         )
         self.ops.append(op)
         self._follows[output] = op
         if output.requires_grad:
-            output.register_hook(lambda gradient: _keep_gradient(op, gradient))
+            counted = self._scene.histograms
+            output.register_hook(lambda grad: _keep_gradient(op, grad, histogram=counted))
 
     def _is_silent(self, name: str, inputs: list[torch.Tensor]) -> bool:
         """Tell whether what multiplies the data, however the model made it, is zero everywhere."""
@@ -303,8 +309,10 @@ def _without_dispatch(func: types.FunctionType) -> Callable[..., Any]:
     return twin
 
 
-def _keep_gradient(op: Op, gradient: torch.Tensor) -> None:
+def _keep_gradient(op: Op, gradient: torch.Tensor, *, histogram: bool) -> None:
     op.gradient = _moments.moments(gradient)
+    if histogram:
+        op.gradient_histogram = _moments.histogram(gradient)
 
 
 def _readable(tensor: torch.Tensor) -> bool:

@@ -32,7 +32,7 @@ from xavier.frameworks.torch.names import canonical
 _LOOKUPS = ("embedding", "embedding_bag", "lookup")
 
 
-def measure(
+def measure(  # noqa: PLR0913 - the subject, and how to measure it
     model: nn.Module,
     example: Any,
     *,
@@ -40,6 +40,7 @@ def measure(
     loss: Loss = None,
     seed: int = 0,
     jacobian: bool = False,
+    histograms: bool = False,
 ) -> Signal:
     """Run the model once each way and return the signal at every op that holds a weight.
 
@@ -60,6 +61,7 @@ def measure(
         seed: Of the cotangent.
         jacobian: Whether to decompose the Jacobian of each dense layer with the function
             that follows it; costs a singular value decomposition per layer.
+        histograms: Whether to count how outputs and gradients are distributed.
 
     Returns:
         Ops in order of execution, weights in the model's order, and notes.
@@ -79,7 +81,7 @@ def measure(
     _require_measurable(model, example)
     objective = objective_of(loss, target)
     example = copied(example)
-    observer = Observer(_scene(model, example, jacobian=jacobian))
+    observer = Observer(_scene(model, example, jacobian=jacobian, histograms=histograms))
     leaves = _leaves(model)
     with unchanged(model), torch.inference_mode(mode=False), torch.enable_grad():
         for _, parameter in leaves:
@@ -159,7 +161,7 @@ def _is_measured(parameter: torch.Tensor) -> bool:
     return parameter.is_floating_point() or parameter.is_complex()
 
 
-def _scene(model: nn.Module, example: Any, *, jacobian: bool) -> Scene:
+def _scene(model: nn.Module, example: Any, *, jacobian: bool, histograms: bool) -> Scene:
     data = list(tensors_in(example))
     return Scene(
         model=model,
@@ -167,6 +169,7 @@ def _scene(model: nn.Module, example: Any, *, jacobian: bool) -> Scene:
         data=data,
         inputs=next((len(tensor) for tensor in data if tensor.ndim), 0),
         jacobian=jacobian,
+        histograms=histograms,
         paths={id(module): canonical(name) for name, module in model.named_modules()},
     )
 
@@ -261,6 +264,8 @@ def _op_signal(op: Op) -> OpSignal:
         silent=op.silent,
         jacobian_mean=mean,
         jacobian_rms=rms,
+        histogram=op.histogram,
+        gradient_histogram=op.gradient_histogram,
     )
 
 
