@@ -116,7 +116,7 @@ def _from_meta(make: Maker, model: nn.Module, example: dict[str, Any], plan: xav
     if not other:
         return "the same"
     most = max(_apart(row.law, laws[row.name, row.region]) for row in other.values())
-    return f"{len(other)} laws differ by at most {most:.0%}"
+    return f"{len(other)} laws differ by at most {most:.1%}"
 
 
 def _equal(one: torch.Tensor, other: torch.Tensor) -> bool:
