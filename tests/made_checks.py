@@ -29,6 +29,7 @@ shape = st.lists(st.integers(0, 10**6), max_size=4).map(tuple)
 part = st.floats(0, 1)
 reach = st.builds(Reach, underflow=part, overflow=part)
 reaches = st.none() | st.builds(Reaches, float16=reach, bfloat16=reach)
+bins = st.none() | st.lists(st.floats(0, 1), min_size=21, max_size=21).map(tuple)
 ops = st.builds(
     OpSignal,
     index=st.integers(0, 10**6),
@@ -48,6 +49,8 @@ ops = st.builds(
     silent=st.booleans(),
     jacobian_mean=maybe,
     jacobian_rms=maybe,
+    histogram=bins,
+    gradient_histogram=bins,
     range=reaches,
     gradient_range=reaches,
 )

@@ -56,6 +56,18 @@ def names():
     return with_weights(made, weight(LONG), weight(HEBREW, gradient_rms=None))
 
 
+def pictured():
+    """Return one with histograms: of normal numbers, of a spike, and of none."""
+    law = (*(0.0 for _ in range(8)), 0.1, 0.2, 0.4, 0.2, 0.1, *(0.0 for _ in range(8)))
+    spike = (*(0.0 for _ in range(10)), 0.9, *(0.0 for _ in range(9)), 0.1)
+    made = [
+        op(0, histogram=law, gradient_histogram=spike),
+        op(1, histogram=spike, gradient_histogram=None),
+        op(2),
+    ]
+    return check("healthy", *made, evidence="three ops")
+
+
 def one_op():
     """Return one of a single op, to which no gradient came."""
     return check("healthy", op(0, "head", gradient_rms=None), evidence="one op")
@@ -72,4 +84,6 @@ def many(size=2000, path="transformer.blocks.{}.attention.projection"):
     return with_weights(check("exploding", *ops, where=where, evidence="e", cure=INIT), *weights)
 
 
-EVERY = {**made_checks.EVERY} | {made.__name__: made for made in (injected, names, one_op, many)}
+EVERY = {**made_checks.EVERY} | {
+    made.__name__: made for made in (injected, names, pictured, one_op, many)
+}

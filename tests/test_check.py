@@ -266,6 +266,35 @@ def test_zero_weights_are_dead(activation: type[nn.Module]) -> None:
     assert (found[0].verdict, found[0].where) == (Verdict.DEAD, "0")
 
 
+def test_gates_that_start_at_zero_are_not_dead_where_their_slope_is_not() -> None:
+    class Gated(nn.Module):
+        def __init__(self, function: nn.Module) -> None:
+            super().__init__()
+            self.gate, self.up, self.down = (nn.Linear(64, 64) for _ in range(3))
+            self.function = function
+            for each in (self.gate.weight, self.gate.bias):
+                nn.init.zeros_(each)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x + self.down(self.function(self.gate(x)) * self.up(x))
+
+    torch.manual_seed(0)
+    x = torch.randn(8, 64)
+    assert Verdict.DEAD not in {each.verdict for each in faults_of(Gated(nn.SiLU()), x)}
+    assert faults_of(Gated(nn.ReLU()), x)[0].verdict is Verdict.DEAD
+
+
+def test_relu6_is_flat_for_half_its_inputs_by_design() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(32, 64)
+    for function in (nn.ReLU6, nn.Hardtanh):
+        model = stack(3, 64, function, gain=math.sqrt(2))
+        assert Verdict.SATURATED not in {each.verdict for each in faults_of(model, x)}
+    assert measure(stack(1, 64, nn.ReLU6, gain=1), x).ops[0].activation == "relu6"
+    steep = faults_of(stack(3, 64, nn.Hardtanh, gain=10), x)
+    assert steep[0].verdict is Verdict.SATURATED
+
+
 def test_zero_weights_before_sigmoids_are_asymmetric_and_dead() -> None:
     # The head moves, since sigmoid(0) is not 0, and all its inputs are and stay the same.
     found = faults_of(stack(5, 64, nn.Sigmoid, gain=0), torch.randn(8, 64))

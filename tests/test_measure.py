@@ -17,6 +17,7 @@ from torch.utils.checkpoint import checkpoint
 
 from xavier._errors import ShapeError, TraceError, UnknownNameError
 from xavier._types.signal import Signal
+from xavier.frameworks.torch import _moments
 from xavier.frameworks.torch._restore import unchanged
 from xavier.frameworks.torch.jacobian import layer_singular_values
 from xavier.frameworks.torch.measure import measure
@@ -447,6 +448,30 @@ def test_loss_that_cannot_be_used_says_why() -> None:
         measure(model, x, loss="mse")
     with pytest.raises(TraceError, match=r"the loss returned \(2, 4\), expected one number"):
         measure(model, x, target=x, loss=lambda output, target: output - target)
+
+
+def test_histograms_are_the_shares_of_outputs_and_gradients_in_bins_of_the_rms() -> None:
+    torch.manual_seed(0)
+    model, x = nn.Sequential(nn.Linear(64, 256), nn.ReLU(), nn.Linear(256, 8)), torch.randn(32, 64)
+    assert measure(model, x).ops[0].histogram is None
+    first, last = measure(model, x, histograms=True).ops
+    output = model[0](x).detach().double()
+    edges = torch.linspace(-4, 4, 22, dtype=torch.float64) * output.square().mean().sqrt()
+    expected, _ = np.histogram(output.numpy(), edges.numpy())
+    # All 8,192 outputs are looked at, and none lies beyond 4 RMS; one may lie on an edge.
+    np.testing.assert_allclose(first.histogram, expected / output.numel(), atol=2 / 8192)
+    assert first.gradient_histogram is not None
+    assert first.gradient_histogram[10] > 0.4, "half of ReLU's gradients are zero"
+    assert sum(last.gradient_histogram or ()) == pytest.approx(1)
+
+
+def test_a_histogram_counts_what_is_beyond_in_its_ends_and_has_nothing_to_say_of_zeros() -> None:
+    far = torch.cat((torch.full((1000,), 1e-3), torch.tensor([1e6, -1e6, float("nan")])))
+    found = _moments.histogram(far)
+    assert found is not None
+    assert (found[0], found[10], found[20]) == pytest.approx((1 / 1002, 1000 / 1002, 1 / 1002))
+    assert _moments.histogram(torch.zeros(9)) is None
+    assert _moments.histogram(torch.zeros(0)) is None
 
 
 def test_jacobian_of_a_dense_layer_is_exact() -> None:

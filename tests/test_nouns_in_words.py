@@ -328,6 +328,12 @@ def test_a_checks_html_has_verdict_evidence_cure_findings_ops_and_notes():
     assert made.signal.notes[0] in words
 
 
+def test_findings_are_unfolded_where_one_is_more_than_a_note():
+    assert "<details open>" in made_checks.broken()._repr_html_()
+    notes = made_checks.check("healthy", findings=[made_checks.finding("note")] * 50)
+    assert "<details open>" not in notes._repr_html_()
+
+
 @given(made_checks.checks())
 @settings(max_examples=50)
 def test_a_checks_html_cannot_act(made):

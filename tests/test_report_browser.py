@@ -188,10 +188,25 @@ def test_light_and_dark_look_different(visit):
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-@pytest.mark.parametrize("name", ["healthy", "broken", "deep", "names", "one_op"])
+@pytest.mark.parametrize("name", ["healthy", "broken", "deep", "names", "pictured", "one_op"])
 def test_every_word_stands_out_from_its_ground(name, scheme, visit):
     page = visit(made_pages.EVERY[name](), scheme=scheme, reduced_motion="reduce")
     assert page.evaluate(CONTRASTS) == []
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_a_histogram_is_a_picture_with_words_and_no_column_to_sort_by(scheme, visit):
+    page = visit(made_pages.pictured(), scheme=scheme)
+    pictures = page.locator("#ops").get_by_role("img")
+    said = [each.get_attribute("aria-label") for each in pictures.all()]
+    spike = "90% within 0.2 RMS of zero, 90% within 1.0, 10.0% beyond 3.6"
+    assert said == ["40% within 0.2 RMS of zero, 100% within 1.0, 0.0% beyond 3.6", spike, spike]
+    assert all(each.bounding_box()["width"] > 60 for each in pictures.all())
+    heads = page.locator("#ops th[data-kind='picture']")
+    assert heads.all_inner_texts() == ["outputs", "gradients"]
+    assert heads.locator("button").count() == 0
+    page.locator("#ops").get_by_role("button", name="gradient rms").click()
+    assert pictures.count() == 3
 
 
 def test_the_keyboard_reaches_everything_and_shows_where_it_is(visit):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import math
 import re
 from html.parser import HTMLParser
@@ -24,6 +25,9 @@ from xavier.report.page import chart
 
 VOID = {"meta", "link", "input"}
 LARGEST = 3_000_000
+
+
+NORMAL = re.compile(r'<path id="normal" d="(?P<steps>[^"]+)"')
 
 
 class Page(HTMLParser):
@@ -90,11 +94,12 @@ def _harmless(page: Page) -> None:
     allowed |= {"dl", "div", "dt", "dd", "code", "button", "table", "thead", "tbody", "tr", "th"}
     allowed |= {"td", "fieldset", "legend", "label", "input", "details", "summary", "ul", "li"}
     allowed |= {"figure", "figcaption", "svg", "text", "line", "g", "path", "title", "rect"}
-    assert {tag for tag, _ in page.tags} <= allowed | {"circle"}
+    assert {tag for tag, _ in page.tags} <= allowed | {"circle", "use"}
     for _, attributes in page.tags:
         assert not [each for each in attributes if each.startswith("on") or each == "style"]
         assert (attributes.get("href") or "#").startswith(("#breaks", "data:image/svg+xml,", "#"))
         assert "src" not in attributes
+    assert all(each == {"href": "#normal"} for each in page.of("use"))
     ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
     assert len(ids) == len(set(ids))
 
@@ -320,3 +325,29 @@ def test_a_page_has_a_name_that_ends_in_html(folder):
 def test_a_check_that_fails_leaves_no_page(folder):
     refused("check", "models.py:raises", "--input", "8,16", "--out", "r.html", code=3)
     assert not list(folder.glob("*r.html*"))
+
+
+def test_histograms_stand_in_the_table_of_ops_beside_the_normal_law():
+    source = html(made_pages.pictured())
+    page = Page(source)
+    steps = [dict(given)["d"] for tag, given in page.tags if dict(given).get("class") == "steps"]
+    assert len(steps) == 3
+    assert steps[1] == steps[2]
+    # Bins of 8/21 RMS: the middle one of the normal law has 15 % of it, half of the most drawn.
+    drawn = NORMAL.search(source)
+    assert drawn is not None
+    tops = [float(each) for each in re.findall(r"V([\d.]+)h1", drawn["steps"])]
+    assert len(tops) == 21
+    assert min(tops) == pytest.approx(10 * (1 - 0.1511 / 0.3), abs=0.1)
+    assert tops == tops[::-1]
+    assert page.tables["ops"][0].count("outputs") == 1
+    assert "normal law" not in html(made_checks.healthy())
+
+
+def test_the_command_counts_histograms_for_a_page_alone(folder):
+    shown = run("check", "models.py:net", "--format", "html")
+    assert 'class="picture forward"' in shown.stdout
+    told = json.loads(run("check", "models.py:net", "--format", "json").stdout)
+    assert {op["histogram"] for op in told["signal"]["ops"]} == {None}
+    beside = ("check", "models.py:net", "--format", "json", "--out", "page.html")
+    assert len(json.loads(run(*beside).stdout)["signal"]["ops"][0]["histogram"]) == 21

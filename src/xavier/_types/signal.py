@@ -10,6 +10,8 @@ from typing import Any, Final
 from xavier._types import codec, signal_text
 from xavier._types.theory import Theory
 
+BINS: Final = 21  # of a histogram
+
 
 class Verdict(StrEnum):
     """How the signal fares, in order of precedence: the first that holds is the verdict."""
@@ -89,6 +91,9 @@ class OpSignal:
         jacobian_mean: Mean singular value of the layer's Jacobian, through the function
             that follows; None unless it was asked for.
         jacobian_rms: RMS singular value, as above.
+        histogram: Shares of the output's elements in 21 equal bins from -4 to 4 times their RMS,
+            the first and the last with all beyond; None unless it was asked for.
+        gradient_histogram: Of the gradient's elements, likewise.
         range: What float16 and bfloat16 would lose of its output; None if it is not known.
         gradient_range: The same of the gradient with respect to it.
     """
@@ -111,6 +116,8 @@ class OpSignal:
     step_gradients: tuple[float, ...] | None = None
     jacobian_mean: float | None = None
     jacobian_rms: float | None = None
+    histogram: tuple[float, ...] | None = None
+    gradient_histogram: tuple[float, ...] | None = None
     range: Reaches | None = None
     gradient_range: Reaches | None = None
 
@@ -209,8 +216,8 @@ class Check:
         model_digest: The digest of the model's structure, as in a plan; empty if it is not known.
         theory: What the theory expects beside what was measured; None if it was not asked, or the
             model could not be traced.
-        strain: How far the signal strays in all: 0 in nothing; at 1 as many starts of the calibration
-            trained as did not, see `docs/calibration.md`. None if a number is not finite.
+        strain: How far the signal strays in all: 0 in nothing; at 1 as many of the calibration's
+            starts trained as did not, see `docs/calibration.md`. None if it is not finite.
     """
 
     verdict: Verdict

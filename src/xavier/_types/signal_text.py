@@ -158,7 +158,9 @@ def html(check: Check) -> str:
             for each in by_severity(check)
         ]
         table = html_table(("severity", "code", "path", "message", "cure"), rows)
-        out.append(f"<details open><summary>{escape(counts(check))}</summary>{table}</details>")
+        grave = any(each.severity != "note" for each in check.findings)
+        opened = " open" if grave else ""
+        out.append(f"<details{opened}><summary>{escape(counts(check))}</summary>{table}</details>")
     ops = html_table(OP_HEADS, [op_cells(op) for op in check.signal.ops])
     summary = text.count(len(check.signal.ops), "op")
     out.append(f"<details><summary>{summary} measured</summary>{ops}</details>")

@@ -34,6 +34,7 @@ def check(  # noqa: PLR0913 - the public contract
     plan: Plan | None = None,
     jacobian: bool = False,
     theory: bool = True,
+    histograms: bool = False,
     ignore: Iterable[str] = (),
 ) -> Check:
     """Audit a model's weights and measure its signal, to say whether it can start to train.
@@ -55,6 +56,7 @@ def check(  # noqa: PLR0913 - the public contract
         jacobian: Whether to add the singular values of each dense layer's Jacobian.
         theory: Whether to hold the measurement against what the theory expects of these weights;
             costs some milliseconds an op.
+        histograms: Whether to add how outputs and gradients are distributed, for a report.
         ignore: Codes of findings to leave out; the verdict stays what it is.
 
     Returns:
@@ -72,7 +74,9 @@ def check(  # noqa: PLR0913 - the public contract
     if recipe is not None and plan is not None:
         raise PlanError("plan and recipe were both given, expected one of them")
     measuring = _framework(model, "measure")
-    signal = measuring.measure(model, example, target=target, loss=loss, jacobian=jacobian)
+    signal = measuring.measure(
+        model, example, target=target, loss=loss, jacobian=jacobian, histograms=histograms
+    )
     flow, missing = _traced(model, example) if plan is None or theory else (None, ())
     if plan is None:
         plan, missing = _planned(flow, missing, "auto" if recipe is None else recipe)

@@ -97,10 +97,9 @@ def _dead(signal: Signal) -> Fault | None:
     for op in ops:
         bound = dead_share_bound(op, ops=len(ops))
         if op.dead is not None and (op.dead > bound or _all_dead(op)):
-            text = (
-                f"{op.dead:.0%} of the units after {op.op} are zero for every input, "
-                f"where a healthy layer of {units(op)} has at most {min(bound, 1):.0%}"
-            )
+            text = f"{op.dead:.0%} of the units after {op.op} are zero for every input"
+            if bound < 1:
+                text += f", where a healthy layer of {units(op)} has at most {bound:.0%}"
             return Fault(Verdict.DEAD, place(op), text)
     return _all_zero(ops) or _cut(signal)
 

@@ -12,7 +12,14 @@ _Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add what names a model and its example input."""
-    for add in reversed(_MODEL):
+    for add in reversed((click.argument("target"), *_MODEL)):
+        command = add(command)
+    return command
+
+
+def project_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the same, of a command that knows the project's models if it is told none."""
+    for add in reversed((click.argument("target", required=False), *_MODEL)):
         command = add(command)
     return command
 
@@ -55,7 +62,6 @@ save_plan_option = click.option(
 )
 
 _MODEL = (
-    click.argument("target"),
     click.option("--kwargs", metavar="JSON", help="Arguments of the function, as a JSON object."),
     click.option(
         "--input",

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from xavier.cli._options import force_option, format_option, model_options, recipe_option
+from xavier.cli._options import force_option, format_option, project_options, recipe_option
 
 if TYPE_CHECKING:
     from xavier._types.signal import Check
 
 
 @click.command(name="check", short_help="Tell whether a model can start to train.")
-@model_options
+@project_options
 @recipe_option
 @click.option(
     "--plan", "plan_file", metavar="FILE.toml", help="Hold the weights against a saved plan."
@@ -54,15 +54,46 @@ if TYPE_CHECKING:
 def command(recipe: str | None, form: str, **given: Any) -> int:
     """Check whether TARGET can start to train: its weights, and the signal both ways.
 
+    Without a TARGET, those that `pyproject.toml` lists under `targets` in `[tool.xavier]`.
+
     Exits with 0 if it is healthy and no finding is an error, 1 if not, 2 on misuse, and 3 if
     the model or this tool failed. With --recipe or --plan, a weight that does not follow it is a
     warning.
     """
+    if given["target"] is None:
+        return _project(recipe, form, given)
+    return _one(recipe, form, given)
+
+
+def _project(recipe: str | None, form: str, given: dict[str, Any]) -> int:
+    """Check every model that the project lists; return the highest exit code."""
+    from xavier._errors import TargetError
+    from xavier.checking.project import targets_in
+
+    targets = targets_in(Path.cwd())
+    if not targets:
+        raise TargetError(
+            "no TARGET was given, and no pyproject.toml lists any",
+            hint='give one, such as models.py:net, or [tool.xavier] targets = ["models.py:net"]',
+        )
+    if len(targets) > 1 and (form not in ("terminal", "github") or given["out"] is not None):
+        told = f"{len(targets)} targets make no single file or document"
+        raise TargetError(told, hint="give the one TARGET that it is to be of")
+    codes: list[int] = []
+    for target in targets:
+        before, after = ("::group::", "::endgroup::") if form == "github" else ("", "")
+        click.echo(f"{before}{target}")
+        codes.append(_one(recipe, form, {**given, "target": target}))
+        click.echo(after)
+    return max(codes)
+
+
+def _one(recipe: str | None, form: str, given: dict[str, Any]) -> int:
     from xavier.cli import _files
 
     out, force = given["out"], given["force"]
     with _files.appearing(out, option="--out", force=force, suffix=".html") as file:
-        found = _checked(recipe, given)
+        found = _checked(recipe, given, histograms=out is not None or form == "html")
         if file is not None:
             from xavier.report import html
 
@@ -100,7 +131,7 @@ def _list_findings(context: click.Context) -> None:
     context.exit()
 
 
-def _checked(recipe: str | None, given: dict[str, Any]) -> Check:
+def _checked(recipe: str | None, given: dict[str, Any], *, histograms: bool) -> Check:
     import xavier
     from xavier._errors import TargetError, printable
     from xavier.checking.catalogue import require_known
@@ -138,5 +169,6 @@ def _checked(recipe: str | None, given: dict[str, Any]) -> Check:
             plan=plan,
             jacobian=given["jacobian"],
             theory=not given["no_theory"],
+            histograms=histograms,
             ignore=ignore,
         )

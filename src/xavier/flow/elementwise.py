@@ -24,8 +24,9 @@ class Elementwise(Ledger):
 
     def elementwise(self, op: Op, arguments: list[Expression]) -> Expression:
         """Return what an elementwise op, a sum or a product makes of its arguments."""
-        if op.output in self.structure.scans:
-            return self._scanned(*self.structure.scans[op.output])
+        running = self._running_sum(op)
+        if running is not None:
+            return running
         arguments = [self._neutral(op, each) for each in arguments]
         if op.function is None:
             return self._root("opaque", 0.0, 1.0)
@@ -64,6 +65,37 @@ class Elementwise(Ledger):
                 second = 1.0
             return self._root("normalization", mean, second, parts=[(out, 1.0)])
         return out
+
+    def _running_sum(self, op: Op) -> Expression | None:
+        """Return what an op makes that is a step of a recurrence, or a part of a running sum."""
+        if op.output in self.structure.scans:
+            return self._scanned(*self.structure.scans[op.output])
+        summed = self._summed_since(op)
+        return None if summed is None else self._copied(self.expression(summed), op.output, 1.0)
+
+    def _summed_since(self, op: Op) -> int | None:
+        """Return what a cumulative sum adds up, where it is subtracted from a part of itself.
+
+        What is left is the sum of the later addends, of one sign if they are, and counts as one of
+        them, as a cumulative sum does: `exp` of such a difference is a decay.
+        """
+        if op.name != "aten.sub" or len(op.inputs) != 2:  # noqa: PLR2004 - a part, the whole
+            return None
+        part, whole = (self._cumulative(each) for each in op.inputs)
+        alike = op.inputs[0] == op.inputs[1]
+        return None if part is None or part is not whole or alike else part.inputs[0]
+
+    def _cumulative(self, value: int) -> Op | None:
+        """Return the cumulative sum that a value is, or a part of."""
+        producer = self.flow.values[value].producer
+        while producer is not None:
+            op = self.flow.ops[producer]
+            if op.name == "aten.cumsum":
+                return op
+            if op.kind is not OpKind.MOVE or len(op.inputs) != 1:
+                return None
+            producer = self.flow.values[op.inputs[0]].producer
+        return None
 
     def _spread(self, op: Op, arguments: list[Expression]) -> list[Expression]:
         """Return arguments of which those that are repeated along an axis get all the gradients."""

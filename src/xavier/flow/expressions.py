@@ -16,6 +16,8 @@ import numpy as np
 
 from xavier.theory.quadrature import moments2, powers
 
+_MOST_ROOTS = 2  # which quadrature handles
+
 
 @dataclass(frozen=True, eq=False)
 class Root:
@@ -229,7 +231,8 @@ def without_averages(expression: Expression) -> Expression:
     """Return what was averaged, where an expression is an average and no more: a pool.
 
     A pooled feature counts as the pool's input, so that a plan does not depend on how many
-    elements are pooled. A sum is no average: its variance grows with its length.
+    elements are pooled. A sum is no average: its variance grows with its length. A function of
+    the averages of more than two things counts as their mean power.
     """
     if expression.roots or not expression.averages:
         return expression
@@ -241,7 +244,12 @@ def without_averages(expression: Expression) -> Expression:
     if expression.statistic:
         return without_averages(expression.arguments[0])
     arguments = tuple(without_averages(each) for each in expression.arguments)
-    return Expression(function=expression.function, arguments=arguments, depth=expression.depth)
+    out = Expression(function=expression.function, arguments=arguments, depth=expression.depth)
+    if len(out.roots) > _MOST_ROOTS:
+        live = [each.moments for each in arguments if each.roots]
+        mean, second = np.mean(live, axis=0).tolist()
+        return of_root(Root(mean, second, "sum"))
+    return out
 
 
 def is_scale_free(expression: Expression) -> bool:

@@ -53,7 +53,9 @@ def treat(parameter: Parameter, *, added_to: tuple[float, ...] = ()) -> Treatmen
     if kind == "norm" and parameter.attribute == "weight":
         if facts.get("constant") not in (None, 1.0) or facts.get("deliberate"):
             return _kept(parameter, "a norm scale that holds a deliberate value")
-        return Treatment((_constant(parameter, 1.0, Role.SCALE, "norm scales start at 1"),))
+        held = "; it held noise about 0" if facts.get("random") else ""
+        reason = f"norm scales start at 1{held}"
+        return Treatment((_constant(parameter, 1.0, Role.SCALE, reason),))
     if added_to and (parameter.zero or like_default(parameter, added_to)):
         return Treatment((_constant(parameter, 0.0, Role.BIAS, "biases start at 0"),))
     if through := facts.get("through"):

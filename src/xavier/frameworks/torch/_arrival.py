@@ -29,6 +29,7 @@ _PART = 2**15  # elements that are summed at once, and that caches hold in float
 _HEAD = 64
 
 _MOST_RUNS = 5  # as an LSTM's gates have, one open
+_FEWEST, _DEVIATIONS = 8, 4.0  # of numbers that may be told from others, and of their mean
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class Arrival:
         deliberate: Whether they hold what no framework's default gives.
         largest: The largest of their magnitudes; nan if unknown.
         runs: The constants that a vector is made of, each with how often it comes, if few.
+        facts: `random` where they were drawn, or look like noise about 0.
     """
 
     mean: float = math.nan
@@ -96,7 +98,24 @@ def _of_values(slot: Slot, weight: Slot | None) -> Arrival:
     others = _but_open_gate(slot, values)
     largest = found.largest if others is values else _largest(others)
     meant = largest > _default(slot, weight)
+    if slot.attribute == "weight" and values.dim() == 1 and _is_noise(values):
+        return replace(found, facts={"random": True})
     return replace(found, deliberate=meant, runs=_runs(values))
+
+
+def _is_noise(values: torch.Tensor) -> bool:
+    """Tell whether a vector holds numbers of either sign whose mean is 0 as far as they can tell.
+
+    Of normal numbers about 0 one vector in 10,000 looks otherwise; scales that were trained, or
+    are meant, lie about a mean of their own.
+    """
+    if values.is_complex() or len(values) < _FEWEST:
+        return False
+    wide = values.double()
+    few = min(int((wide < 0).sum()), int((wide > 0).sum()))
+    return 8 * few >= len(wide) and bool(
+        wide.mean().abs() < _DEVIATIONS * wide.std() / math.sqrt(len(wide))
+    )
 
 
 def _largest(values: torch.Tensor) -> float:

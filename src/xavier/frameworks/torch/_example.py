@@ -13,10 +13,14 @@ from xavier._errors import a
 _FEW: Final = 4  # tensors that a message describes
 _SHAPE: Final = "does the example have the shape that the model takes?"
 _CALL: Final = "pass a tuple for positional, or a mapping for keyword arguments"
+_MEMORY: Final = "give fewer inputs: a verdict needs no more than a few"
 _DTYPE: Final = "does the example have the dtype of the model's parameters?"
 # What a message says, in lower case, and what it hints at; the first that fits.
 _MARKS: Final = (
     ("torch.utils.checkpoint", "switch activation checkpointing off for this run"),
+    ("out of memory", _MEMORY),
+    ("can't allocate memory", _MEMORY),
+    ("more than 1 value per channel", "give two inputs or more, or call model.eval() before"),
     ("recursion depth", "it is nested too deep to be watched: sys.setrecursionlimit(10_000)"),
     ("shapes cannot be multiplied", _SHAPE),
     ("size mismatch", _SHAPE),
@@ -110,6 +114,17 @@ def hint_for(error: BaseException, example: Any) -> str:
         return "a list is one argument: pass a tuple for several"
     if not any(isinstance(each, torch.Tensor) for each in held):
         return "pass what the model's forward takes, such as a tensor"
+    if isinstance(error, MemoryError):
+        return _MEMORY
     text = str(error).lower()
     found = next((hint for mark, hint in _MARKS if mark in text), None)
     return found or "does the model run on this example by itself?"
+
+
+def hint_for_backward(error: BaseException) -> str:
+    """Return a question or an advice for a backward pass that raised."""
+    text = f"{type(error).__name__} {error}".lower()
+    if "checkpoint" in text:
+        return "switch activation checkpointing off for this run"
+    is_full = isinstance(error, MemoryError) or "out of memory" in text
+    return _MEMORY if is_full else "does loss.backward() run on this model?"

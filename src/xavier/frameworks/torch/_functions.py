@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 _CONVOLUTIONS = {f"conv{t}{d}d" for t in ("", "_transpose") for d in (1, 2, 3)}
 _LOOPS = {"lstm", "gru", "rnn_tanh", "rnn_relu"}
 
@@ -161,3 +163,14 @@ def base(name: str) -> str:
 def common(name: str) -> str:
     """Return the one name of a function that the framework knows by several."""
     return _NAMES.get(base(name), base(name))
+
+
+def named_by_bounds(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+    """Return the name of an activation, which for one that is cut to a range depends on it.
+
+    A hardtanh from 0 up is flat for every negative input, by design, as ReLU is: it is ReLU6.
+    """
+    if name != "hardtanh":
+        return name
+    low = kwargs.get("min_val", args[1] if len(args) > 1 else -1.0)
+    return "relu6" if low >= 0 else name

@@ -107,7 +107,7 @@ class GraphWriter(GraphValues):
         else:
             if kind is OpKind.OPAQUE:
                 told = f"{call.func} is not understood; it counts as unit noise"
-                self.note(f"`{self.paths[-1]}`: {told}")
+                self.note(f"`{self.paths[-1] or 'forward'}`: {told}")
             if kind is OpKind.CONTRACT:
                 self._note_lost(call)
             self._computation(call, kind if self._can_be_run(call, kind) else OpKind.OPAQUE)
@@ -150,7 +150,7 @@ class GraphWriter(GraphValues):
             return False
         if found.shape != (2,):
             told = f"{call.func} gives {found.shape} for (2,); it counts as unit noise"
-            self.note(f"`{self.paths[-1]}`: {told}")
+            self.note(f"`{self.paths[-1] or 'forward'}`: {told}")
             return False
         self._runnable.add(key)
         return True

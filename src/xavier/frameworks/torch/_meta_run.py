@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any, ClassVar
 
@@ -74,8 +74,20 @@ def _pass(_: torch.Tensor) -> None:
     pass
 
 
-def swap_in(model: nn.Module, twins: MetaParameters, shadows: Shadows) -> None:
-    """Replace parameters by their meta twins, and buffers by meta tensors with shadows."""
+def swap_in(
+    model: nn.Module,
+    twins: MetaParameters,
+    shadows: Shadows,
+    made: Mapping[int, torch.Tensor],
+) -> None:
+    """Replace parameters by their meta twins, and buffers by meta tensors with shadows.
+
+    Args:
+        model: The model.
+        twins: Of its parameters.
+        shadows: What is known of values.
+        made: What owners give to buffers that are on the meta device, by identity.
+    """
     for each in model.modules():
         each.training = False
         for table in (each._forward_pre_hooks, each._forward_hooks):
@@ -86,7 +98,7 @@ def swap_in(model: nn.Module, twins: MetaParameters, shadows: Shadows) -> None:
                 each._parameters[name] = twins.of(parameter)
         for name, buffer in each._buffers.items():
             if buffer is not None:
-                each._buffers[name] = shadows.enter(buffer)
+                each._buffers[name] = shadows.enter(made.get(id(buffer), buffer))
     torch.backends.mha.set_fastpath_enabled(False)
 
 

@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from xavier._types.signal import BINS
+
 _CHUNK = 1 << 20
 _SMALL = 4096  # elements, below which float64 costs nothing
 _NARROW = 1 << 15  # elements that are summed in float32 at once, and that caches hold
@@ -22,6 +24,7 @@ Sums = tuple[float, float, int, int]
 _ONES = np.ones(_NARROW, np.float32)
 SAMPLE = 8192
 _INPUTS = 8
+_BOUND = 4.0  # RMS, to which a histogram goes
 _SATURATED = 0.05
 _PAIR = 2
 
@@ -148,6 +151,26 @@ def sample(tensor: torch.Tensor, *, limit: int = SAMPLE) -> torch.Tensor:
 
 
 @unguarded
+def histogram(tensor: torch.Tensor) -> tuple[float, ...] | None:
+    """Return the shares of elements in equal bins of -4 to 4 RMS, the end bins with all beyond.
+
+    Args:
+        tensor: Of any shape; 8,192 of its elements are looked at.
+
+    Returns:
+        One share a bin; None if no finite element differs from zero.
+    """
+    at = sample(tensor)
+    at = at[torch.isfinite(at)]
+    size = float(at.square().mean().sqrt()) if len(at) else 0.0
+    if not 0 < size < math.inf:
+        return None
+    bins = ((at / size + _BOUND) * (BINS / (2 * _BOUND))).floor().clamp(0, BINS - 1)
+    counts = torch.bincount(bins.long(), minlength=BINS)
+    return tuple((counts / len(at)).tolist())
+
+
+@unguarded
 def correlation(tensor: torch.Tensor, *, inputs: int) -> float | None:
     """Return the mean cosine between the rows of different inputs of a batch.
 
@@ -216,6 +239,13 @@ def saturation(function: Callable[[torch.Tensor], torch.Tensor], at: torch.Tenso
     elsewhere, steep = found[: len(grid)], found[len(grid) :]
     largest = max(float(elsewhere.nan_to_num(0.0).max()), float(steep.max()))
     return int((steep < _SATURATED * largest).sum()) / len(steep)
+
+
+@unguarded
+def is_flat_at_zeros(function: Callable[[torch.Tensor], torch.Tensor], at: torch.Tensor) -> bool:
+    """Tell whether no gradient passes a function wherever it gives exactly zero on `at`."""
+    zeros = at[function(at) == 0]
+    return not len(zeros) or not bool(slopes(function, zeros).any())
 
 
 @unguarded

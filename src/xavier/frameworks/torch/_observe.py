@@ -34,6 +34,7 @@ from xavier.frameworks.torch._functions import (
     TABLES,
     base,
     common,
+    named_by_bounds,
 )
 from xavier.frameworks.torch._marks import Marks
 from xavier.frameworks.torch._moments import Moments
@@ -62,6 +63,8 @@ class Op:
     steps: Steps | None = None
     range: Reaches | None = None
     gradient_range: Reaches | None = None
+    histogram: tuple[float, ...] | None = None
+    gradient_histogram: tuple[float, ...] | None = None
 
 
 @dataclass(slots=True)
@@ -74,6 +77,7 @@ class Scene:
         data: The tensors that the model is given.
         inputs: The size of the batch; 0 if unknown.
         jacobian: Whether to keep what the layers' Jacobians need.
+        histograms: Whether to count how outputs and gradients are distributed.
     """
 
     model: nn.Module
@@ -81,6 +85,7 @@ class Scene:
     data: list[torch.Tensor]
     inputs: int
     jacobian: bool = False
+    histograms: bool = False
     paths: dict[int, str] = field(default_factory=dict)
 
 
@@ -226,6 +231,7 @@ class Observer(TorchFunctionMode):
             correlation=None if lookup else _moments.correlation(output, inputs=self._scene.inputs),
             silent=self._is_silent(name, inputs),
             range=_ranges.reaches(output),
+            histogram=_moments.histogram(output) if self._scene.histograms else None,
         )
         self.ops.append(op)
         self._follows[output] = op
@@ -233,7 +239,9 @@ class Observer(TorchFunctionMode):
             self._await_gradient(op, output)
 
     def _await_gradient(self, op: Op, output: torch.Tensor) -> None:
-        output.register_hook(lambda gradient: _keep_gradient(op, gradient))
+        output.register_hook(
+            lambda gradient: _keep_gradient(op, gradient, histogram=self._scene.histograms)
+        )
 
     def _softmax(
         self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], result: torch.Tensor
@@ -254,7 +262,7 @@ class Observer(TorchFunctionMode):
         )
         self.ops.append(op)
         if result.requires_grad:
-            result.register_hook(lambda gradient: _keep_gradient(op, gradient))
+            self._await_gradient(op, result)
 
     def _is_silent(self, name: str, inputs: list[torch.Tensor]) -> bool:
         """Tell whether what multiplies the data, however the model made it, is zero everywhere."""
@@ -311,7 +319,7 @@ class Observer(TorchFunctionMode):
     ) -> None:
         op, at = before
         name = base(getattr(func, "__name__", ""))
-        op.activation = common(name)
+        op.activation = named_by_bounds(common(name), args, kwargs)
         if not isinstance(result, torch.Tensor) or name == "prelu":
             return
         rest = args[1:]
@@ -321,7 +329,9 @@ class Observer(TorchFunctionMode):
 
         op.saturation = _moments.saturation(function, at)
         axis = 1 if "conv" in op.name and result.ndim == len(op.shape) else -1
-        op.dead = _moments.dead_share(result, unit_axis=axis)
+        # A function that passes a gradient at its zeros, as silu does at 0, kills no unit there.
+        flat = _moments.is_flat_at_zeros(function, at)
+        op.dead = _moments.dead_share(result, unit_axis=axis) if flat else 0.0
         if op.jacobian is not None:
             weight, row, _ = op.jacobian
             op.jacobian = (weight, row, _moments.slopes(function, row.double()))
@@ -338,9 +348,11 @@ def _without_dispatch(func: types.FunctionType) -> Callable[..., Any]:
     return twin
 
 
-def _keep_gradient(op: Op, gradient: torch.Tensor) -> None:
+def _keep_gradient(op: Op, gradient: torch.Tensor, *, histogram: bool) -> None:
     op.gradient = _moments.moments(gradient)
     op.gradient_range = _ranges.reaches(gradient)
+    if histogram:
+        op.gradient_histogram = _moments.histogram(gradient)
 
 
 def _readable(tensor: torch.Tensor) -> bool:

@@ -30,6 +30,9 @@ _READS = ("_local_scalar_dense", "equal", "is_nonzero")
 class Recorder(TorchDispatchMode):
     """Runs every operator on meta tensors and has the graph written down.
 
+    Args:
+        turned: The guesses of truth values to turn around; see `Shadows`.
+
     Attributes:
         shadows: The values that are known.
         graph: The graph.
@@ -37,9 +40,9 @@ class Recorder(TorchDispatchMode):
         left: The error for data that left the framework, if it comes back.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, turned: frozenset[int] = frozenset()) -> None:
         super().__init__()
-        self.shadows = Shadows()
+        self.shadows = Shadows(turned=turned)
         self.graph = GraphWriter(self.shadows)
         self.paused = 0
         self.left: TraceError | None = None

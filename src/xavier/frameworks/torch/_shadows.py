@@ -26,15 +26,25 @@ def _kind(tensor: torch.Tensor) -> str:
 
 
 class Shadows:
-    """The real contents of meta storages, where they are known."""
+    """The real contents of meta storages, where they are known.
 
-    def __init__(self, seed: int = 0) -> None:
+    Args:
+        seed: Of the guesses.
+        turned: The guesses, by number, whose coins lie on the other side.
+
+    Attributes:
+        last_coin: The number of the last guess of a single truth value.
+    """
+
+    def __init__(self, seed: int = 0, *, turned: frozenset[int] = frozenset()) -> None:
         self._bases: dict[int, torch.Tensor] = {}
         self._twins: dict[int, torch.Tensor] = {}
         self._former: dict[int, torch.Tensor] = {}
         self._alive: list[Any] = []
         self._generator = torch.Generator()
         self._guesses = seed
+        self._turned = turned
+        self.last_coin: int | None = None
 
     def keep(self, tensor: torch.Tensor) -> None:
         """Keep a storage alive, so that its identity is never used twice."""
@@ -122,7 +132,10 @@ class Shadows:
         self._guesses += 1  # a guess of another size must not change those that follow
         self._generator.manual_seed(self._guesses)
         if tensor.dtype == torch.bool:
-            return torch.randint(2, tensor.shape, generator=self._generator, device="cpu").bool()
+            coins = torch.randint(2, tensor.shape, generator=self._generator, device="cpu").bool()
+            if coins.numel() == 1:
+                self.last_coin = self._guesses
+            return ~coins if self._guesses in self._turned else coins
         if tensor.is_floating_point():
             values = torch.randn(tensor.shape, generator=self._generator, device="cpu")
             return values.to(tensor.dtype)

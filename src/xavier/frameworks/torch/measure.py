@@ -15,7 +15,14 @@ from xavier._errors import TraceError, brief
 from xavier._types.signal import NONFINITE_EXAMPLE, OpSignal, Signal, WeightSignal
 from xavier.frameworks.torch import _moments, _ranges
 from xavier.frameworks.torch._copies import twins
-from xavier.frameworks.torch._example import arguments, copied, describe, hint_for, tensors_in
+from xavier.frameworks.torch._example import (
+    arguments,
+    copied,
+    describe,
+    hint_for,
+    hint_for_backward,
+    tensors_in,
+)
 from xavier.frameworks.torch._objective import Loss, ends_of, objective_of
 from xavier.frameworks.torch._observe import Observer, Op, Scene
 from xavier.frameworks.torch._restore import unchanged
@@ -26,7 +33,7 @@ from xavier.frameworks.torch.names import canonical
 _LOOKUPS = ("embedding", "embedding_bag", "lookup")
 
 
-def measure(
+def measure(  # noqa: PLR0913 - the subject, and how to measure it
     model: nn.Module,
     example: Any,
     *,
@@ -34,6 +41,7 @@ def measure(
     loss: Loss = None,
     seed: int = 0,
     jacobian: bool = False,
+    histograms: bool = False,
 ) -> Signal:
     """Run the model once each way and return the signal at every op that holds a weight.
 
@@ -54,6 +62,7 @@ def measure(
         seed: Of the cotangent.
         jacobian: Whether to decompose the Jacobian of each dense layer with the function
             that follows it; costs a singular value decomposition per layer.
+        histograms: Whether to count how outputs and gradients are distributed.
 
     Returns:
         Ops in order of execution, weights in the model's order, and notes.
@@ -73,7 +82,7 @@ def measure(
     _require_measurable(model, example)
     objective = objective_of(loss, target)
     example = copied(example)
-    observer = Observer(_scene(model, example, jacobian=jacobian))
+    observer = Observer(_scene(model, example, jacobian=jacobian, histograms=histograms))
     leaves = _leaves(model)
     with unchanged(model), torch.inference_mode(mode=False), torch.enable_grad():
         for _, parameter in leaves:
@@ -88,6 +97,7 @@ def measure(
         notes = (
             *observer.notes,
             *_unseen(observer.ops, leaves),
+            *_unreached(observer.ops, leaves, gradients),
             *_of_example(example, observer.ops),
         )
     return Signal(ops=tuple(map(_op_signal, observer.ops)), weights=weights, notes=notes)
@@ -152,7 +162,7 @@ def _is_measured(parameter: torch.Tensor) -> bool:
     return parameter.is_floating_point() or parameter.is_complex()
 
 
-def _scene(model: nn.Module, example: Any, *, jacobian: bool) -> Scene:
+def _scene(model: nn.Module, example: Any, *, jacobian: bool, histograms: bool) -> Scene:
     data = list(tensors_in(example))
     return Scene(
         model=model,
@@ -160,6 +170,7 @@ def _scene(model: nn.Module, example: Any, *, jacobian: bool) -> Scene:
         data=data,
         inputs=next((len(tensor) for tensor in data if tensor.ndim), 0),
         jacobian=jacobian,
+        histograms=histograms,
         paths={id(module): canonical(name) for name, module in model.named_modules()},
     )
 
@@ -203,9 +214,7 @@ def _gradients(
     except Exception as error:
         raise TraceError(
             f"the backward pass raised {type(error).__name__}: {brief(str(error))}",
-            hint="switch activation checkpointing off for this run"
-            if "checkpoint" in f"{type(error).__name__} {error}".lower()
-            else "does loss.backward() run on this model?",
+            hint=hint_for_backward(error),
         ) from error
     for each, gradient in zip(steps, found[len(parameters) :], strict=True):
         if gradient is not None:
@@ -274,6 +283,8 @@ def _op_signal(op: Op) -> OpSignal:
         jacobian_rms=rms,
         range=op.range,
         gradient_range=op.gradient_range,
+        histogram=op.histogram,
+        gradient_histogram=op.gradient_histogram,
     )
 
 
@@ -299,3 +310,15 @@ def _unseen(ops: list[Op], leaves: list[tuple[str, nn.Parameter]]) -> Iterator[s
     for name, parameter in leaves:
         if parameter.ndim > 1 and name not in seen:
             yield f"{name}: no op was seen to contract it with the data"
+
+
+def _unreached(
+    ops: list[Op],
+    leaves: list[tuple[str, nn.Parameter]],
+    gradients: list[torch.Tensor | None],
+) -> Iterator[str]:
+    """Say which weights were used, and yet no path leads from them to what is differentiated."""
+    seen = {name for op in ops for name in op.weights}
+    for (name, parameter), gradient in zip(leaves, gradients, strict=True):
+        if gradient is None and parameter.ndim > 1 and name in seen:
+            yield f"{name}: no gradient reaches it: what is differentiated does not depend on it"

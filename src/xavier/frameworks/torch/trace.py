@@ -17,10 +17,11 @@ import torch
 from torch import nn
 from torch.utils._pytree import tree_map
 
-from xavier._errors import PlanError, XavierError
+from xavier._errors import PlanError, TraceError, XavierError
 from xavier._types.flow import Flow, Op, Origin, Parameter, Value
 from xavier.frameworks.torch._arrival import Arrival, arrivals, of_tensor
 from xavier.frameworks.torch._example import arguments, tensors_in
+from xavier.frameworks.torch._graph_writer import GraphWriter
 from xavier.frameworks.torch._meta_run import (
     MetaParameters,
     RealReads,
@@ -37,6 +38,8 @@ from xavier.frameworks.torch._recorder import Recorder
 from xavier.frameworks.torch._untraceable import failed, initialized_copy, notes, require_traceable
 from xavier.frameworks.torch.names import Slot, buffers, canonical, slots, structure_digest
 from xavier.frameworks.torch.owners import kept_values
+
+_TURNS = 8  # branches at which a model that raised may take the other way
 
 
 def trace(model: nn.Module, example: Any) -> Flow:
@@ -60,11 +63,7 @@ def trace(model: nn.Module, example: Any) -> Flow:
         model = initialized_copy(model, example)
         found, held = slots(model), buffers(model)
     arrived = arrivals(model, found)
-    recorder = Recorder()
-    graph = recorder.graph
-    # In inference mode no operator would be seen on its way.
-    with as_it_was(model), torch.inference_mode(mode=False):
-        outputs = _run(model, example, found, recorder)
+    outputs, graph = _run_to_the_end(model, example, found)
     ops = graph.finish(outputs)
     arrived = _completed(model, arrived, ops, graph.values)
     values = tuple(_with_facts(value, arrived) for value in graph.values)
@@ -118,12 +117,49 @@ def untraced(model: nn.Module) -> Flow:
     )
 
 
-def _run(model: nn.Module, example: Any, found: tuple[Slot, ...], recorder: Recorder) -> list[int]:
+def _run_to_the_end(
+    model: nn.Module, example: Any, found: tuple[Slot, ...]
+) -> tuple[list[int], GraphWriter]:
+    """Run the model; where it raises behind a branch that was guessed, run on the other one.
+
+    A check of computed values, such as a distribution's of its parameters, is such a branch.
+    """
+    made = _made_buffers(model)
+    turned: frozenset[int] = frozenset()
+    first: TraceError | None = None
+    while True:
+        recorder = Recorder(turned=turned)
+        try:
+            # In inference mode no operator would be seen on its way.
+            with as_it_was(model), torch.inference_mode(mode=False):
+                return _run(model, example, found, recorder, made), recorder.graph
+        except TraceError as error:
+            first = first or error
+            coin = recorder.shadows.last_coin
+            if coin is None or coin in turned or len(turned) == _TURNS:
+                raise first from first.__cause__
+            turned |= {coin}
+
+
+def _made_buffers(model: nn.Module) -> dict[int, torch.Tensor]:
+    """Return what owners give to the buffers that are on the meta device, by identity."""
+    on_meta = {each.name: each.stored for each in buffers(model) if each.stored.is_meta}
+    found = kept_values(model, on_meta)
+    return {id(on_meta[name]): value for name, value in found.items()}
+
+
+def _run(
+    model: nn.Module,
+    example: Any,
+    found: tuple[Slot, ...],
+    recorder: Recorder,
+    made: Mapping[int, torch.Tensor],
+) -> list[int]:
     graph = recorder.graph
     leaves: dict[tuple[int, str], torch.Tensor] = {}
     paths = {each: canonical(path) for path, each in model.named_modules()}
     twins = MetaParameters(recorder.shadows)
-    swap_in(model, twins, recorder.shadows)
+    swap_in(model, twins, recorder.shadows, made)
     for slot in found:
         layer = is_layer_weight(slot.owner, slot.attribute)
         if slot.parametrization is None:
@@ -232,6 +268,7 @@ def _parameter(slot: Slot, arrival: Arrival, *, touched: bool, **extra: str) -> 
             "deliberate": arrival.deliberate,
             "second": arrival.second,
             "largest": arrival.largest,
+            "random": bool(arrival.facts.get("random")),
             "runs": arrival.runs,
             "norm_axis": _norm_axis(slot),
             "greatest_finite": _greatest_finite(slot.dtype),

@@ -42,6 +42,7 @@
 
   for (const table of document.querySelectorAll("table")) {
     for (const head of table.tHead.rows[0].cells) {
+      if (head.dataset.kind === "picture") continue;
       const button = document.createElement("button");
       button.type = "button";
       button.textContent = head.textContent;

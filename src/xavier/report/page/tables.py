@@ -9,6 +9,7 @@ from typing import Final
 from xavier._types import signal_text, text
 from xavier._types.signal import Check, Reaches
 from xavier._types.theory import OpPrediction
+from xavier.report.page.histograms import Picture, picture
 
 _WORDS: Final = (
     "path", "op", "shape", "followed by", "name", "code", "message", "cure",
@@ -24,6 +25,7 @@ _NAMES: Final = (
     "last",
     "activation",
 )  # in any script, so kept apart
+_PICTURES: Final = ("outputs", "gradients")
 _THEORY: Final = ("expected rms", "expected gradient", "not followed")
 _LOST: Final = "lost in float16"
 _JACOBIAN: Final = ("Jacobian mean", "Jacobian RMS")
@@ -37,6 +39,8 @@ _STACK_HEADS: Final = (
 )  # fmt: skip
 _FINDING_HEADS: Final = ("severity", "code", "path", "message", "cure")
 
+Cell = str | Picture
+
 
 @dataclass(frozen=True, slots=True)
 class Head:
@@ -44,7 +48,7 @@ class Head:
 
     Attributes:
         title: What it says.
-        kind: What its cells are sorted as: `number`, `text` or `severity`.
+        kind: What its cells are sorted as: `number`, `text` or `severity`; or `picture`.
         name: Whether its cells are words of the model's.
     """
 
@@ -64,24 +68,41 @@ class Table:
     """
 
     heads: tuple[Head, ...]
-    rows: tuple[tuple[str, ...], ...]
+    rows: tuple[tuple[Cell, ...], ...]
     marked: int | None = None
+
+    @property
+    def pictured(self) -> bool:
+        """Whether there is a picture in it."""
+        return any(head.kind == "picture" for head in self.heads)
 
 
 def ops(check: Check) -> Table:
     """Return every op with what was measured there, in the order of execution."""
     known = {each.index: each for each in (check.theory.ops if check.theory else ())}
+    at = signal_text.OP_HEADS.index("gradient rms") + 1
     rows = [
         (
-            *signal_text.op_cells(op),
+            *cells[:at],
+            picture(op.histogram, key="forward"),
+            picture(op.gradient_histogram, key="gradient"),
+            *cells[at:],
             *_expected(known.get(op.index)),
             _lost(op.range),
             signal_text.quantity(op.jacobian_mean),
             signal_text.quantity(op.jacobian_rms),
         )
         for op in check.signal.ops
+        for cells in (signal_text.op_cells(op),)
     ]
-    heads = (*signal_text.OP_HEADS, *_THEORY, _LOST, *_JACOBIAN)
+    heads = (
+        *signal_text.OP_HEADS[:at],
+        *_PICTURES,
+        *signal_text.OP_HEADS[at:],
+        *_THEORY,
+        _LOST,
+        *_JACOBIAN,
+    )
     return _table(heads, rows, marked=signal_text.breaks_at(check))
 
 
@@ -153,7 +174,7 @@ def findings(check: Check) -> Table:
 
 
 def _table(
-    titles: Sequence[str], rows: Iterable[tuple[str, ...]], *, marked: int | None = None
+    titles: Sequence[str], rows: Iterable[tuple[Cell, ...]], *, marked: int | None = None
 ) -> Table:
     rows = tuple(rows)
     used = [at for at in range(len(titles)) if any(row[at] not in {"", "-"} for row in rows)]
@@ -164,4 +185,6 @@ def _table(
 def _kind(title: str) -> str:
     if title == "severity":
         return title
+    if title in _PICTURES:
+        return "picture"
     return "text" if title in _WORDS else "number"

@@ -15,10 +15,10 @@ from markupsafe import Markup
 
 from xavier._errors import WriteError
 from xavier._types import codec, signal_text, text, theory_text
-from xavier._types.signal import Check, Severity, Verdict
+from xavier._types.signal import BINS, Check, Severity, Verdict
 from xavier.checking.catalogue import FINDINGS
 from xavier.report.layout import is_python
-from xavier.report.page import chart, tables
+from xavier.report.page import chart, histograms, tables
 
 _TEMPLATES: Final = ("check.html", "parts.html")
 _STYLES: Final = ("layout.css", "tables.css", "charts.css")
@@ -67,6 +67,7 @@ def html(check: Check) -> str:
         charts=chart.charts(check),
         thinning=chart.thinning(check),
         ops=tables.ops(check),
+        normal=histograms.normal(BINS),
         ops_counted=text.count(len(check.signal.ops), "op"),
         weights=tables.weights(check),
         theory=_sentence(check.theory.summary) if check.theory else "",
