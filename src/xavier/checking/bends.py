@@ -125,4 +125,4 @@ def _halves(size: int) -> tuple[tuple[int, int], tuple[int, int]]:
 
 
 def _ratio(fourth: float, second: float) -> float:
-    return fourth / second**2 if second > 0 else math.nan
+    return fourth / second / second if second > 0 else math.nan
