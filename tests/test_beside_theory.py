@@ -17,6 +17,7 @@ from xavier._types.signal import Verdict
 from xavier._types.theory import Band
 from xavier.checking.bends import bend
 from xavier.flow.expressions import Expression, Root, of_root
+from xavier.frameworks.torch.actual import second_moments
 from xavier.frameworks.torch.measure import measure
 from xavier.frameworks.torch.trace import trace
 
@@ -429,3 +430,59 @@ def test_the_model_is_as_before_to_the_bit(name):
     assert xavier.check(model, x).theory.ops
     after = model.state_dict()
     assert all(torch.equal(value, after[key]) for key, value in before.items())
+
+
+@pytest.mark.parametrize("name", ["spectral_normed", "weight_normed"])
+def test_of_a_weight_that_is_computed_what_it_is_counts_and_not_what_is_stored(name):
+    torch.manual_seed(0)
+    model, x = zoo.build(name), zoo.example(name)
+    flow = trace(model, x)
+    uses = {(use.parameter, use.region) for op in flow.ops for use in op.weights}
+    found = second_moments(model, uses, computed={name for name, _ in uses})
+    for (weight, _), second in found.items():
+        owner, _, attribute = weight.rpartition(".")
+        effective = getattr(model.get_submodule(owner), attribute).detach()
+        assert second == pytest.approx(float(effective.square().mean()), rel=0.05)
+    assert xavier.check(model, x).theory.departs is None
+
+
+class Gated(nn.Module):
+    """A weight of two blocks, one of which may be larger, and then a mean and a norm."""
+
+    def __init__(self, larger):
+        super().__init__()
+        self.first, self.both = nn.Linear(WIDTH, WIDTH), nn.Linear(WIDTH, 2 * WIDTH)
+        self.head = nn.Linear(WIDTH, 8)
+        with torch.no_grad():
+            self.both.weight[:WIDTH] *= larger
+
+    def forward(self, x):
+        value, gate = self.both(torch.relu(self.first(x))).chunk(2, dim=-1)
+        mean = (value * torch.sigmoid(gate)).mean(1)
+        return self.head(functional.layer_norm(mean, (WIDTH,)))
+
+
+@pytest.mark.parametrize(("larger", "limits"), [(1.0, ()), (3.0, ("blocks",))])
+def test_blocks_of_different_size_and_a_norm_behind_a_mean_are_limits_of_the_gradient(
+    larger, limits
+):
+    found = xavier.check(Gated(larger), batch(2, 8, WIDTH)).theory
+    assert [each.gradient_limits for each in found.ops] == [limits, ("mean",), ()]
+    assert [each.limits for each in found.ops] == [(), (), ()]
+
+
+def test_a_function_that_runs_away_leaves_a_bound_and_no_error():
+    h = of_root(Root(0.0, 1.0, "contraction"))
+    for steep in (40.0, 1000.0):
+        found = bend(Expression(function=lambda z, s=steep: np.exp(s * z), arguments=(h,)))
+        assert not math.isnan(found.forward)
+        assert not math.isnan(found.backward)
+
+
+def test_numbers_beyond_every_bound_leave_the_check_as_it_is():
+    model = Stack(lambda x: x, depth=4, bias=False).double()
+    for layer in model.layers:
+        nn.init.normal_(layer.weight, std=1e60)
+    found = xavier.check(model, batch(4, WIDTH).double())
+    assert found.theory is not None
+    assert found.theory.departs is None

@@ -351,3 +351,47 @@ def test_the_command_counts_histograms_for_a_page_alone(folder):
     assert {op["histogram"] for op in told["signal"]["ops"]} == {None}
     beside = ("check", "models.py:net", "--format", "json", "--out", "page.html")
     assert len(json.loads(run(*beside).stdout)["signal"]["ops"][0]["histogram"]) == 21
+
+
+# Theory beside measurement
+
+
+def test_the_theory_has_its_line_its_band_and_its_numbers_in_the_charts():
+    made = made_checks.predicted()
+    forward, gradient = chart.charts(made)
+    # The head has no prediction, and the first op none of its gradient.
+    assert [each.theory is not None for each in forward.points] == [True] * 6 + [False]
+    assert [each.theory is not None for each in gradient.points] == [False, *[True] * 5, False]
+    assert forward.theory.count("L") == 5
+    assert forward.chance.endswith("Z")
+    middle, top, bottom = forward.points[0].theory
+    assert top < middle < bottom
+    assert ", in theory 1 (0.833 to 2)" in forward.points[0].label
+    assert "in theory" not in forward.points[6].label
+    paths = [each["class"] for each in Page(html(made)).of("path")]
+    assert paths == ["chance", "theory", "trace"] * 2
+    assert (
+        paths[2:3] == [each["class"] for each in Page(html(made_checks.healthy())).of("path")][:1]
+    )
+
+
+def test_where_theory_and_measurement_part_is_said_with_the_mean_field():
+    made = made_checks.predicted()
+    page = Page(html(made))
+    assert "Theory and measurement part at layers.4: its output has RMS 3, where" in page.text("p")
+    assert page.tables["stacks"][1][:4] == ["layers.1", "layers.3", "3", "tanh"]
+    assert page.tables["stacks"][1][-1] == "-18.2 %"
+    assert page.tables["stacks"][2][8] == "inf"
+    assert "pool (next to 1 op): the largest or the mean of many counts" in page.text("li")
+    heads, first, *_ = page.tables["ops"]
+    assert dict(zip(heads, first, strict=True))["expected rms"] == "1"
+    assert dict(zip(heads, first, strict=True))["lost in float16"] == "25 %"
+    heads, only = page.tables["weights"]
+    told = dict(zip(heads, only, strict=True))
+    assert (told["Adam ratio"], told["below epsilon"]) == ("8", "1 %")
+
+
+def test_a_check_without_theory_says_nothing_of_it():
+    page = html(made_checks.healthy())
+    assert 'id="theory"' not in page
+    assert "what the theory expects" not in page

@@ -122,6 +122,15 @@ def test_what_is_computed_has_the_predicted_second_moment(name):
     assert compared >= 0.6 * sum(map(len, expected.values()))
 
 
+@each_model
+def test_theory_and_measurement_part_nowhere(name):
+    model, example = MODELS[name]()
+    xavier.init_(model, example, seed=0)
+    found = xavier.check(model, example).theory
+    assert found.departs is None, found.evidence
+    assert len(found.ops) > 5
+
+
 def test_conv1d_is_read_as_it_is_stored_and_its_packed_blocks_apart():
     model, example = MODELS["gpt2"]()
     rows = xavier.plan(model, example)["transformer.h.0.attn.c_attn.weight"]

@@ -23,6 +23,7 @@ LIMITS: Final = {
     "selection": "what is selected may get another gradient than the rest",
     "recurrence": "a state counts as it is at rest",
     "untraced op": "what it does is not known",
+    "blocks": "blocks of one weight differ in size, and of its gradient only the mean is measured",
     "loss": "what comes back from a loss depends on the output, and so on the weights",
     "batch norm": "a gradient grows by what inputs have in common, which is not counted",
     "running statistics": "a batch norm in eval mode does not normalize this batch",

@@ -151,10 +151,11 @@ def _expected(
         unit_cotangent, actual.most_dropped(model), actual.has_frozen_norms(model)
     )
     held, wanted = moments_held(flow, signal)
-    held |= actual.second_moments(model, wanted)
+    computed = {each.name for each in flow.parameters if each.parametrization is not None}
+    held |= actual.second_moments(model, wanted, computed=computed)
     try:
         return beside(actual.with_inputs(flow, example), signal, held, given)
-    except ActivationError:
+    except (ActivationError, ArithmeticError):
         return None
 
 

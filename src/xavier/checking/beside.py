@@ -23,6 +23,7 @@ from xavier.flow.structure import structure
 # model's wide layers some percent.
 _MATERIAL: Final = 1.25
 _LEAST_KEPT: Final = 1e-3
+_MOST: Final = 100.0  # e-folds, beyond which nothing is told apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,7 @@ class _Teller:
         self._chance = spreads(
             self._step, outputs=frozenset(seen.outputs), gradients=frozenset(seen.gradients)
         )
-        self._limits = Limits(self._step.propagation, frozen_norms=given.frozen_norms)
+        self._limits = Limits(self._step.propagation, held, frozen_norms=given.frozen_norms)
         self._scale = 1.0 if known else self._scale_of_last()
         self._slack = 1 / max(1 - given.dropped, _LEAST_KEPT)
         self._level = FALSE_ALARMS / (2 * len(joined))
@@ -134,7 +135,8 @@ def _deep(rms: float | None, variance: float) -> Band | None:
     if rms is None or math.isnan(rms):
         return None
     spread = QUANTILE * math.sqrt(variance) / 2
-    return Band(rms, rms * math.exp(-variance / 4 - spread), rms * math.exp(spread))
+    drift = min(variance / 4 + spread, _MOST)
+    return Band(rms, rms * math.exp(-drift), rms * math.exp(min(spread, _MOST)))
 
 
 def _one(rms: float | None, variance: float, level: float, *, slack: float) -> Band | None:

@@ -28,7 +28,7 @@ def moments_held(
     for use in (use for op in flow.ops for use in op.weights):
         given = plain.get(use.parameter)
         if given is not None and given.name in rms and use.region.covers(given.shape):
-            found[use.parameter, use.region] = rms[given.name] ** 2
+            found[use.parameter, use.region] = rms[given.name] * rms[given.name]
         else:
             wanted.add((use.parameter, use.region))
     return found, wanted
@@ -87,14 +87,17 @@ def biases(flow: Flow, joined: Mapping[int, OpSignal]) -> dict[int, float]:
 def second_moments(flow: Flow, joined: Mapping[int, OpSignal]) -> Measured:
     """Return what was measured at each op, biases taken off; without what is not finite."""
     added = biases(flow, joined)
-    outputs = {
-        at: max(op.rms**2 - added.get(at, 0.0), _LEAST_SHARE * op.rms**2)
-        for at, op in joined.items()
-        if math.isfinite(op.rms) and not op.nonfinite
-    }
+    outputs = {at: op.rms * op.rms for at, op in joined.items() if not op.nonfinite}
     gradients = {
-        at: op.gradient_rms**2
+        at: op.gradient_rms * op.gradient_rms
         for at, op in joined.items()
-        if op.gradient_rms is not None and math.isfinite(op.gradient_rms)
+        if op.gradient_rms is not None
     }
-    return Measured(outputs, gradients)
+    return Measured(
+        outputs={
+            at: max(second - added.get(at, 0.0), _LEAST_SHARE * second)
+            for at, second in outputs.items()
+            if math.isfinite(second)
+        },
+        gradients={at: second for at, second in gradients.items() if math.isfinite(second)},
+    )

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from xavier._types.flow import Op, OpKind
+from xavier.checking.expectation import Held
 from xavier.flow.graph import Graph
 from xavier.flow.moments import Propagation
 
+_EQUAL: Final = 1.2  # a ratio of second moments that makes no difference
 _FORWARD: Final = {
     OpKind.ATTENTION: "attention",
     OpKind.SOFTMAX: "softmax",
@@ -28,18 +30,24 @@ class Limits:
     Args:
         propagation: One that has run: where it found a normalization, what lies before does
             not matter.
+        held: The second moment of each region of a weight that an op reads.
         frozen_norms: Whether batch norms normalize by their running statistics.
     """
 
-    def __init__(self, propagation: Propagation, *, frozen_norms: bool) -> None:
+    def __init__(self, propagation: Propagation, held: Held, *, frozen_norms: bool) -> None:
         self._propagation = propagation
         self._graph = Graph(propagation.flow)
+        self._held = held
         self._frozen = frozen_norms
+        self._scans = sum(1 << value for value in propagation.structure.scans)
 
     def before(self, at: int) -> tuple[str, ...]:
         """Return what lies between an op's input and the weighted ops before it."""
+        return tuple(self._behind(self._graph.flow.ops[at].inputs))
+
+    def _behind(self, values: Sequence[int]) -> dict[str, None]:
         found: dict[str, None] = {}
-        todo, seen = list(self._graph.flow.ops[at].inputs), set[int]()
+        todo, seen = list(values), set[int]()
         while todo:
             value = todo.pop()
             op = self._graph.producer(value)
@@ -49,7 +57,7 @@ class Limits:
             found |= dict.fromkeys(self._labels(op))
             if not self._is_normal(op):
                 todo.extend(self._graph.computed(op))
-        return tuple(found)
+        return found
 
     def after(self, at: int) -> tuple[str, ...]:
         """Return what lies between an op's output and the weighted ops after it."""
@@ -62,8 +70,8 @@ class Limits:
             seen.add(value)
             for index in self._graph.consumers[value]:
                 op = self._graph.flow.ops[index]
+                found |= dict.fromkeys(self._back_labels(op))
                 if not op.weights:
-                    found |= dict.fromkeys(self._back_labels(op))
                     todo.append(op.output)
         return tuple(found)
 
@@ -80,6 +88,15 @@ class Limits:
             yield "running statistics"
 
     def _back_labels(self, op: Op) -> Iterator[str]:
+        if op.weights:
+            if self._has_unequal_blocks(op):
+                yield "blocks"
+            return
+        if self._is_normal(op) and self._graph.ancestors[op.output] & self._scans:
+            yield "recurrence"  # its steps differ in size, and so in what the norm divides by
+        if op.kind is OpKind.NORMALIZE:
+            # A gradient is divided by the size of what is normalized, which then must be right.
+            yield from self._behind(op.inputs)
         if op.kind in _BACKWARD and "avg" not in op.name:
             yield _BACKWARD[op.kind]
         if op.kind is OpKind.CONTRACT:
@@ -92,6 +109,11 @@ class Limits:
             yield "recurrence"
         if "batch_norm" in op.name:
             yield "running statistics" if self._frozen else "batch norm"
+
+    def _has_unequal_blocks(self, op: Op) -> bool:
+        """Tell whether an op's weight has blocks of different size, and so may its gradient."""
+        sizes = [self._held.get((use.parameter, use.region), 1.0) for use in op.weights]
+        return max(sizes) > _EQUAL * min(sizes)
 
     def _is_fewer(self, op: Op) -> bool:
         values = self._graph.flow.values

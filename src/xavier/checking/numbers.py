@@ -40,7 +40,9 @@ def off_theory(theory: Theory | None, signal: Signal) -> Iterator[Finding]:
 def out_of_range(signal: Signal) -> Iterator[Finding]:
     """Yield what a narrower dtype would lose: outputs, and the weights' gradients."""
     outputs = [(signal_text.place(op), op.range) for op in signal.ops if op.range]
-    gradients = [(each.name, each.gradient_range) for each in signal.weights if each.gradient_range]
+    # The gradient of a bias may be nothing but rounding: of a key's, say, or before a norm.
+    matrices = [each for each in signal.weights if len(each.shape) > 1]
+    gradients = [(each.name, each.gradient_range) for each in matrices if each.gradient_range]
     for dtype, reach in _DTYPES:
         for what, places in (("output", outputs), ("gradient", gradients)):
             yield from _lost(dtype, what, [(path, reach(found)) for path, found in places])

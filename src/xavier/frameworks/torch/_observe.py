@@ -146,7 +146,7 @@ class Observer(TorchFunctionMode):
                 return _without_dispatch(func)(*args, **kwargs)
         inputs = tensors_of((args, kwargs))
         before = self._before_activation(name, inputs)
-        steps = steps_of(args) if name in RECURRENT else None
+        steps = self._steps(name, args)
         result = func(*(args if steps is None else steps.args), **kwargs)
         if inputs and name not in {"size", "dim", "stride", "__len__", "__set__"}:
             self._after(name, args, inputs, result)
@@ -242,6 +242,9 @@ class Observer(TorchFunctionMode):
         output.register_hook(
             lambda gradient: _keep_gradient(op, gradient, histogram=self._scene.histograms)
         )
+
+    def _steps(self, name: str, args: tuple[Any, ...]) -> Steps | None:
+        return steps_of(args) if name in RECURRENT else None
 
     def _softmax(
         self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], result: torch.Tensor

@@ -146,6 +146,14 @@ class StepObserver(Observer):
         if found is not None:
             self.activations.append(found)
 
+    def _steps(self, name: str, args: tuple[Any, ...]) -> None:
+        """Leave the input of a recurrent layer as it is: training goes on with it."""
+
+    def _softmax(
+        self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], result: torch.Tensor
+    ) -> None:
+        self._guarded(super()._softmax, name, args, kwargs, result)
+
     def _await_gradient(self, op: Op, output: torch.Tensor) -> None:
         self._handles.append(output.register_hook(functools.partial(self._take_gradient, op)))
 
@@ -154,7 +162,7 @@ class StepObserver(Observer):
         if held_elsewhere(gradient):
             self.note(f"{op.path}: its gradient could not be read, of a tensor class of its own")
         else:
-            self._guarded(_keep_gradient, op, gradient)
+            self._guarded(functools.partial(_keep_gradient, histogram=False), op, gradient)
 
 
 def held_elsewhere(tensor: torch.Tensor) -> bool:

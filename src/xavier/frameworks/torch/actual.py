@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
@@ -39,39 +39,41 @@ def with_inputs(flow: Flow, example: Any) -> Flow:
         wide = tensor if tensor.is_floating_point() or tensor.is_complex() else tensor.float()
         found = _moments.moments(wide)
         if found.rms == found.rms:
-            values[at] = replace(value, mean=found.mean, second=found.rms**2)
+            values[at] = replace(value, mean=found.mean, second=found.rms * found.rms)
     return replace(flow, values=tuple(values))
 
 
 def second_moments(
-    model: nn.Module, wanted: Iterable[tuple[str, Region]]
+    model: nn.Module, wanted: Iterable[tuple[str, Region]], *, computed: Collection[str] = ()
 ) -> dict[tuple[str, Region], float]:
     """Return the mean square of regions of a model's effective weights.
 
     Args:
         model: The model, on a real device.
         wanted: Canonical names and regions; a name that the model lacks is left out.
+        computed: Which of these names are weights that a parametrization computes.
     """
     plain = {canonical(name): parameter for name, parameter in model.named_parameters()}
-    wanted = list(wanted)
-    computed = not plain.keys() >= {name for name, _ in wanted}
     held = {slot.name: slot for slot in slots(model)} if computed else {}
     found: dict[tuple[str, Region], float] = {}
     # To run a parametrization may change its state.
     with unchanged(model) if computed else nullcontext(), torch.no_grad():
         for name, region in wanted:
-            slot = held.get(name)
             value: torch.Tensor | None = plain.get(name)
-            if slot is not None and slot.parametrization is not None:
-                value = getattr(slot.owner, slot.attribute)
+            if name in computed and name in held:
+                value = getattr(held[name].owner, held[name].attribute)
             if value is None:
                 continue
             parts = [value[index] for index in region.slices(tuple(value.shape))]
             sizes = [float(part.numel()) for part in parts]
-            powers = [_moments.moments(part).rms ** 2 for part in parts]
+            powers = [_squared(_moments.moments(part).rms) for part in parts]
             total = sum(size * power for size, power in zip(sizes, powers, strict=True))
             found[name, region] = total / (sum(sizes) or 1.0)
     return found
+
+
+def _squared(value: float) -> float:
+    return value * value  # not `** 2`, which raises where this is infinite
 
 
 def most_dropped(model: nn.Module) -> float:
