@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from hypothesis import strategies as st
 
 from made_plans import HOSTILE, NAN, number, word
+from xavier._types import text
+from xavier._types.cures import Cures, Trial
 from xavier._types.signal import (
     Check,
     Finding,
@@ -60,6 +63,21 @@ findings = st.builds(
     message=word,
     cure=word | st.just(INIT),
 )
+trials = st.builds(
+    Trial,
+    recipe=word,
+    seeds=st.lists(st.integers(-(2**63), 2**63 - 1), max_size=3).map(tuple),
+    verdict=st.none() | st.sampled_from(Verdict),
+    where=word,
+    evidence=word,
+)
+cures = st.builds(
+    Cures,
+    trials=st.lists(trials, max_size=4).map(tuple),
+    recipe=word,
+    change=word,
+    diff=word,
+)
 
 
 @st.composite
@@ -78,6 +96,7 @@ def checks(draw):
             weights=tuple(draw(st.lists(weights, max_size=3))),
             notes=tuple(draw(st.lists(word, max_size=3))),
         ),
+        cures=draw(st.none() | cures),
     )
 
 
@@ -208,16 +227,40 @@ def deep():
     )
 
 
+def mended():
+    """Return one for which the recipes were tried: some mend it, one could not be drawn."""
+    made = deep()
+    tried = (
+        Trial("auto", (0, 1, 2), Verdict.HEALTHY, "", "63 ops that hold a weight"),
+        Trial("xavier", (0,), Verdict.VANISHING, "blocks.9.up", "output RMS 1e-05"),
+        Trial("lecun", (0, 1), Verdict.COLLAPSED, "blocks.20.up", "mean cosine 0.999999"),
+        Trial("gpt2", (), None, "", "the function's power is infinite"),
+    )
+    diff = (
+        "- blocks.[0-29].up.weight (64, 64): std 0.071 to 0.0731\n"
+        "+ blocks.[0-29].up.weight (64, 64): Normal(0, 0.176777)"
+    )
+    told = Cures(trials=tried, recipe="auto", change="", diff=diff)
+    line = 'xavier.init_(model, example, recipe="auto", seed=0)'
+    return replace(made, cure=f"{line}  # measured: healthy with seeds 0, 1, 2", cures=told)
+
+
 def hostile():
     """Return one whose every word tries to break out of its place."""
     return check(
         "asymmetric",
-        *(op(at, text or "x", op=text, activation=text) for at, text in enumerate(HOSTILE)),
+        *(op(at, each or "x", op=each, activation=each) for at, each in enumerate(HOSTILE)),
         where=HOSTILE[0],
         evidence=HOSTILE[1],
         cure=HOSTILE[2],
         findings=[finding(code=each, path=each, message=each, cure=each) for each in HOSTILE],
         notes=HOSTILE,
+        cures=Cures(
+            trials=tuple(Trial(each, (0,), Verdict.DEAD, each, each) for each in HOSTILE),
+            recipe=HOSTILE[0],
+            change=HOSTILE[1],
+            diff="\n".join(f"- {text.printable(each)}" for each in HOSTILE),
+        ),
     )
 
 
@@ -226,7 +269,7 @@ def bare():
     return check("healthy", evidence="0 ops that hold a weight")
 
 
-EVERY = {made.__name__: made for made in (healthy, broken, deep, hostile, bare)}
+EVERY = {made.__name__: made for made in (healthy, broken, deep, mended, hostile, bare)}
 VERDICTS = [
     check(
         verdict.value,

@@ -17,6 +17,7 @@ import made_plans
 import xavier
 from xavier import zoo
 from xavier._types import laws
+from xavier._types.cures import Cures, Trial
 from xavier._types.plan import Assignment, Kept, Plan, Region, Role
 from xavier._types.signal import (
     Check,
@@ -97,6 +98,8 @@ def test_a_check_of_a_broken_model_follows_the_schema():
         (SCHEMAS["check"]["$defs"]["op"], OpSignal),
         (SCHEMAS["check"]["$defs"]["weight"], WeightSignal),
         (SCHEMAS["check"]["$defs"]["finding"], Finding),
+        (SCHEMAS["check"]["$defs"]["cures"], Cures),
+        (SCHEMAS["check"]["$defs"]["trial"], Trial),
         (SCHEMAS["check"]["properties"]["signal"], Signal),
     ],
     ids=lambda given: getattr(given, "__name__", ""),

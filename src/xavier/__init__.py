@@ -3,6 +3,7 @@
     plan    which law each weight should have, worked out from how the weight is used
     init_   draw a model's weights by that plan, in place
     check   audit the weights, measure the signal both ways, and give a verdict
+    try_cures           draw an unhealthy model by each recipe, to find the one that mends it
     write_checkpoint    draw a model larger than memory into safetensors files
 
 and beneath them `gain`, `fans`, `laws`, `rules`, and the stream of bits: `Key`, `fill`, `draw`.
@@ -32,10 +33,12 @@ if TYPE_CHECKING:
         XavierError,
         XavierWarning,
     )
+    from xavier._types.cures import Cures, Trial
     from xavier._types.plan import Assignment, Kept, Plan, Region, Role
     from xavier._types.signal import Check, Finding, Severity, Signal, Verdict
     from xavier.bits import Key, draw, fill
     from xavier.checking import check
+    from xavier.checking.trying import try_cures
     from xavier.laws import (
         Constant,
         DeltaOrthogonal,
@@ -58,6 +61,7 @@ __all__ = [
     "Assignment",
     "Check",
     "Constant",
+    "Cures",
     "DeltaOrthogonal",
     "Dirac",
     "DtypeError",
@@ -81,6 +85,7 @@ __all__ = [
     "StreamError",
     "TargetError",
     "TraceError",
+    "Trial",
     "TruncatedNormal",
     "Uniform",
     "UnknownNameError",
@@ -100,6 +105,7 @@ __all__ = [
     "report",
     "rules",
     "theory",
+    "try_cures",
     "write_checkpoint",
 ]
 
@@ -120,10 +126,12 @@ _HOMES = {
         "XavierError",
         "XavierWarning",
     ),
+    "xavier._types.cures": ("Cures", "Trial"),
     "xavier._types.plan": ("Assignment", "Kept", "Plan", "Region", "Role"),
     "xavier._types.signal": ("Check", "Finding", "Severity", "Signal", "Verdict"),
     "xavier.bits": ("Key", "draw", "fill"),
     "xavier.checking": ("check",),
+    "xavier.checking.trying": ("try_cures",),
     "xavier.laws": (
         "Constant",
         "DeltaOrthogonal",

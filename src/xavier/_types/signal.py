@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from xavier._types import codec, signal_text
+
+if TYPE_CHECKING:
+    from xavier._types.cures import Cures
 
 
 class Verdict(StrEnum):
@@ -161,6 +164,7 @@ class Check:
         findings: The audit of the weights.
         signal: What was measured.
         model_digest: The digest of the model's structure, as in a plan; empty if it is not known.
+        cures: What `xavier.try_cures` tried; None if nothing was.
     """
 
     verdict: Verdict
@@ -171,6 +175,7 @@ class Check:
     findings: tuple[Finding, ...]
     signal: Signal
     model_digest: str = ""
+    cures: Cures | None = None
 
     def exit_code(self, *, strict: bool = False) -> int:
         """Return what the command line exits with.

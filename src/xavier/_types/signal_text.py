@@ -10,6 +10,7 @@ from xavier._types import text
 from xavier._types.plan_text import html_table
 
 if TYPE_CHECKING:
+    from xavier._types.cures import Cures, Trial
     from xavier._types.signal import Check, Finding, OpSignal
 
 _MOST: Final = 12  # findings in the short text; errors come first
@@ -19,6 +20,7 @@ OP_HEADS: Final = (
     "#", "path", "op", "shape", "mean", "std", "rms", "gradient rms",
     "followed by", "saturated", "dead", "correlation", "not finite",
 )  # fmt: skip
+TRIAL_HEADS: Final = ("recipe", "seeds", "outcome", "evidence")
 
 
 def op_cells(op: OpSignal) -> tuple[str, ...]:
@@ -85,6 +87,21 @@ def by_severity(check: Check) -> list[Finding]:
     return sorted(check.findings, key=lambda each: _ORDER.index(each.severity.value))
 
 
+def trial(given: Trial) -> tuple[str, str, str, str]:
+    """Return a trial as the cells under `TRIAL_HEADS`, safe to print."""
+    outcome = "not drawn" if given.verdict is None else given.verdict.value
+    if given.where:
+        outcome += f" at {text.printable(given.where)}"
+    seeds = ", ".join(map(str, given.seeds)) or "-"
+    return text.printable(given.recipe), seeds, outcome, text.printable(given.evidence)
+
+
+def trials(cures: Cures) -> str:
+    """Return what came of every recipe that was tried, in one line."""
+    told = (f"{name} {outcome}" for name, _, outcome, _ in map(trial, cures.trials))
+    return f"tried: {'; '.join(told)}"
+
+
 def short(check: Check, *, width: int | None = None) -> str:
     """Return a check in plain text: verdict, evidence, cure, and the gravest findings."""
     width = width or text.width_of_terminal()
@@ -94,6 +111,8 @@ def short(check: Check, *, width: int | None = None) -> str:
     if check.cure:
         # A cure may be a line to copy, so it is never broken.
         lines.append(f"  cure: {text.printable(check.cure)}")
+    if check.cures is not None:
+        lines.append(text.paragraph(trials(check.cures), width=width, bullet="  "))
     lines.append(f"  {counts(check)}; {text.count(len(check.signal.ops), 'op')} measured")
     order = by_severity(check)
     for each in order[:_MOST]:
@@ -148,6 +167,8 @@ def html(check: Check) -> str:
         out.append(f"<p>{escape(text.printable(check.evidence))}</p>")
     if check.cure:
         out.append(f"<p>Cure: <code>{escape(text.printable(check.cure))}</code></p>")
+    if check.cures is not None:
+        out.append(_cures_html(check.cures))
     if check.findings:
         rows = [
             [each.severity.value]
@@ -163,3 +184,10 @@ def html(check: Check) -> str:
     if notes:
         out.append(f"<ul>{notes}</ul>")
     return f'<div style="overflow-x:auto">{"".join(out)}</div>'
+
+
+def _cures_html(cures: Cures) -> str:
+    table = html_table(TRIAL_HEADS, list(map(trial, cures.trials)))
+    diff = f"<pre>{escape(cures.diff)}</pre>" if cures.diff else ""
+    summary = text.count(len(cures.trials), "recipe")
+    return f"<details open><summary>{summary} tried</summary>{table}{diff}</details>"

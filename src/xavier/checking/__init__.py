@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
-from xavier._errors import MissingFrameworkError, PlanError, TraceError, a
+from xavier._errors import ActivationError, MissingFrameworkError, PlanError, TraceError, a
 from xavier._types.plan import Plan
 from xavier._types.signal import NONFINITE_EXAMPLE, Check, Finding, Severity, Signal, Verdict
 from xavier.checking import cures
@@ -90,12 +90,12 @@ def _framework(model: Any, file: str) -> Any:
 
 
 def _planned(model: Any, example: Any, recipe: str) -> tuple[Plan | None, tuple[Finding, ...]]:
-    """Return the plan, or why there is none: a model may run and yet not be traced."""
+    """Return the plan, or why there is none: a model may run and yet not be followed."""
     from xavier.planning import plan  # noqa: PLC0415 - loads much that a mere import need not
 
     try:
         return plan(model, example, recipe=recipe), ()
-    except (PlanError, TraceError) as error:
+    except (ActivationError, PlanError, TraceError) as error:
         text = f"no plan could be made, so no law was held against a weight: {error.message}"
         return None, (Finding("no-plan", Severity.NOTE, "", text),)
 

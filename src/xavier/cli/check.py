@@ -27,6 +27,11 @@ if TYPE_CHECKING:
     type=click.Choice(["cross_entropy", "mse"]),
     help="Go backward from this loss; its target is the array `target` of --batch.",
 )
+@click.option(
+    "--try-cures",
+    is_flag=True,
+    help="Draw an unhealthy model by each recipe, and tell which one mends it.",
+)
 @click.option("--jacobian", is_flag=True, help="Add the singular values of the layers' Jacobians.")
 @click.option(
     "--ignore",
@@ -128,7 +133,7 @@ def _checked(recipe: str | None, given: dict[str, Any]) -> Check:
             raise TargetError("--loss needs a target, and the input has none", hint=hint)
     click.echo(f"seed {seed}; input: {printable(source)}", err=True)
     with _terminal.aside(), _terminal.busy("measuring"):
-        return xavier.check(
+        found = xavier.check(
             model,
             example,
             target=target,
@@ -138,3 +143,6 @@ def _checked(recipe: str | None, given: dict[str, Any]) -> Check:
             jacobian=given["jacobian"],
             ignore=ignore,
         )
+        if not given["try_cures"]:
+            return found
+        return xavier.try_cures(found, model, example, target=target, loss=given["loss"], plan=plan)

@@ -13,6 +13,7 @@ from rich.text import Text
 from xavier._types import signal_text, text
 from xavier._types.folding import Fold, fold
 from xavier._types.signal import Check, Finding, OpSignal, Severity, Verdict
+from xavier.report.cures import render_cures
 from xavier.report.glyphs import Glyphs, LogScale, glyphs
 from xavier.report.layout import GAP, Column, chosen, safe, say, say_cure, table, taken_width
 
@@ -45,6 +46,8 @@ def render_check(check: Check, console: Console) -> None:
     """
     signs = glyphs(console.encoding)
     _verdict(check, console, signs)
+    if check.cures is not None:
+        render_cures(check.cures, console)
     if check.signal.ops:
         _Signal(check, console, signs).render()
     _findings(check, console)

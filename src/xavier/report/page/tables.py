@@ -9,8 +9,19 @@ from typing import Final
 from xavier._types import signal_text, text
 from xavier._types.signal import Check
 
-_WORDS: Final = ("path", "op", "shape", "followed by", "name", "code", "message", "cure")
-_NAMES: Final = ("path", "op", "followed by", "name", "message")  # in any script, so kept apart
+_WORDS: Final = (
+    *("path", "op", "shape", "followed by", "name", "code", "message", "cure"),
+    *signal_text.TRIAL_HEADS,
+)
+_NAMES: Final = (
+    "path",
+    "op",
+    "followed by",
+    "name",
+    "message",
+    "outcome",
+    "evidence",
+)  # in any script, so kept apart
 _JACOBIAN: Final = ("Jacobian mean", "Jacobian RMS")
 _WEIGHT_HEADS: Final = ("name", "shape", "rms", "std", "gradient rms", "update ratio", "twins")
 _FINDING_HEADS: Final = ("severity", "code", "path", "message", "cure")
@@ -75,6 +86,12 @@ def weights(check: Check) -> Table:
         for each in check.signal.weights
     ]
     return _table(_WEIGHT_HEADS, rows)
+
+
+def trials(check: Check) -> Table:
+    """Return every recipe that was tried to mend the model."""
+    tried = () if check.cures is None else check.cures.trials
+    return _table(signal_text.TRIAL_HEADS, map(signal_text.trial, tried))
 
 
 def findings(check: Check) -> Table:
