@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from made_plans import HOSTILE, NAN, number, word
 from xavier._types import text
+from xavier._types.contrast import Change, Contrast, Fate
 from xavier._types.cures import Cures, Trial
 from xavier._types.signal import (
     Check,
@@ -78,6 +79,22 @@ cures = st.builds(
     change=word,
     diff=word,
 )
+changes = st.builds(
+    Change,
+    name=word,
+    kind=st.sampled_from(["parameter", "buffer", "tensor"]),
+    fate=st.sampled_from(Fate),
+    shape=shape,
+    there=word,
+    difference=maybe,
+)
+contrasts = st.builds(
+    Contrast,
+    reference=word,
+    changes=st.lists(changes, max_size=6).map(tuple),
+    findings=st.lists(findings, max_size=3).map(tuple),
+    notes=st.lists(word, max_size=2).map(tuple),
+)
 
 
 @st.composite
@@ -97,6 +114,7 @@ def checks(draw):
             notes=tuple(draw(st.lists(word, max_size=3))),
         ),
         cures=draw(st.none() | cures),
+        contrast=draw(st.none() | contrasts),
     )
 
 
@@ -245,6 +263,24 @@ def mended():
     return replace(made, cure=f"{line}  # measured: healthy with seeds 0, 1, 2", cures=told)
 
 
+def contrasted():
+    """Return one held against a reference: every fate, rows that fold, and more than are shown."""
+    drawn = (Change(f"layers.{at}.weight", "parameter", Fate.CHANGED, (64, 64)) for at in range(4))
+    many = (Change(f"extra{at}", "tensor", Fate.ONLY_THERE, (at,)) for at in range(1, 12))
+    changes = (
+        *(replace(each, difference=1.4) for each in drawn),
+        Change("norm.weight", "parameter", Fate.UNCHANGED, (64,), difference=0.0),
+        Change("table", "buffer", Fate.ROUNDED, (8,), "float64 (8,)", 0.0),
+        Change("head.weight", "parameter", Fate.RESHAPED, (5, 64), "float32 (10, 64)"),
+        Change("new", "parameter", Fate.ONLY_HERE, (3,)),
+        *many,
+    )
+    notes = ("before.safetensors has model. before its names: left out of account",)
+    told = Contrast("before.safetensors", changes, (), notes)
+    missed = finding("warning", "not-drawn", "norm.weight", message="(64,): equals the reference")
+    return replace(healthy(), contrast=told, findings=(missed,))
+
+
 def hostile():
     """Return one whose every word tries to break out of its place."""
     return check(
@@ -261,6 +297,12 @@ def hostile():
             change=HOSTILE[1],
             diff="\n".join(f"- {text.printable(each)}" for each in HOSTILE),
         ),
+        contrast=Contrast(
+            reference=HOSTILE[0],
+            changes=tuple(Change(each, "tensor", Fate.CHANGED, (1,), each) for each in HOSTILE),
+            findings=(),
+            notes=HOSTILE,
+        ),
     )
 
 
@@ -269,7 +311,7 @@ def bare():
     return check("healthy", evidence="0 ops that hold a weight")
 
 
-EVERY = {made.__name__: made for made in (healthy, broken, deep, mended, hostile, bare)}
+EVERY = {made.__name__: made for made in (healthy, broken, deep, mended, contrasted, hostile, bare)}
 VERDICTS = [
     check(
         verdict.value,

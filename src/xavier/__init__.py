@@ -4,6 +4,7 @@
     init_   draw a model's weights by that plan, in place
     check   audit the weights, measure the signal both ways, and give a verdict
     try_cures           draw an unhealthy model by each recipe, to find the one that mends it
+    contrast            tell what changed since a reference, and what should not have
     write_checkpoint    draw a model larger than memory into safetensors files
 
 and beneath them `gain`, `fans`, `laws`, `rules`, and the stream of bits: `Key`, `fill`, `draw`.
@@ -33,11 +34,13 @@ if TYPE_CHECKING:
         XavierError,
         XavierWarning,
     )
+    from xavier._types.contrast import Change, Contrast, Fate
     from xavier._types.cures import Cures, Trial
     from xavier._types.plan import Assignment, Kept, Plan, Region, Role
     from xavier._types.signal import Check, Finding, Severity, Signal, Verdict
     from xavier.bits import Key, draw, fill
     from xavier.checking import check
+    from xavier.checking.contrasting import contrast
     from xavier.checking.trying import try_cures
     from xavier.laws import (
         Constant,
@@ -59,12 +62,15 @@ if TYPE_CHECKING:
 __all__ = [
     "ActivationError",
     "Assignment",
+    "Change",
     "Check",
     "Constant",
+    "Contrast",
     "Cures",
     "DeltaOrthogonal",
     "Dirac",
     "DtypeError",
+    "Fate",
     "Finding",
     "Identity",
     "Kept",
@@ -95,6 +101,7 @@ __all__ = [
     "XavierWarning",
     "bits",
     "check",
+    "contrast",
     "draw",
     "fans",
     "fill",
@@ -126,11 +133,13 @@ _HOMES = {
         "XavierError",
         "XavierWarning",
     ),
+    "xavier._types.contrast": ("Change", "Contrast", "Fate"),
     "xavier._types.cures": ("Cures", "Trial"),
     "xavier._types.plan": ("Assignment", "Kept", "Plan", "Region", "Role"),
     "xavier._types.signal": ("Check", "Finding", "Severity", "Signal", "Verdict"),
     "xavier.bits": ("Key", "draw", "fill"),
     "xavier.checking": ("check",),
+    "xavier.checking.contrasting": ("contrast",),
     "xavier.checking.trying": ("try_cures",),
     "xavier.laws": (
         "Constant",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from xavier._types import codec, signal_text
 
 if TYPE_CHECKING:
+    from xavier._types.contrast import Contrast
     from xavier._types.cures import Cures
 
 
@@ -165,6 +166,7 @@ class Check:
         signal: What was measured.
         model_digest: The digest of the model's structure, as in a plan; empty if it is not known.
         cures: What `xavier.try_cures` tried; None if nothing was.
+        contrast: What changed since a reference; None if it was held against none.
     """
 
     verdict: Verdict
@@ -176,6 +178,7 @@ class Check:
     signal: Signal
     model_digest: str = ""
     cures: Cures | None = None
+    contrast: Contrast | None = None
 
     def exit_code(self, *, strict: bool = False) -> int:
         """Return what the command line exits with.

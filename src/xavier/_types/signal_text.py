@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from html import escape
 from typing import TYPE_CHECKING, Final
 
@@ -10,6 +11,7 @@ from xavier._types import text
 from xavier._types.plan_text import html_table
 
 if TYPE_CHECKING:
+    from xavier._types.contrast import Contrast
     from xavier._types.cures import Cures, Trial
     from xavier._types.signal import Check, Finding, OpSignal
 
@@ -102,6 +104,13 @@ def trials(cures: Cures) -> str:
     return f"tried: {'; '.join(told)}"
 
 
+def fates(contrast: Contrast) -> str:
+    """Return how many tensors met which fate since the reference, in one line."""
+    found = Counter(each.fate.value for each in contrast.changes)
+    told = ", ".join(f"{number:,} {fate}" for fate, number in found.items())
+    return f"against {text.printable(contrast.reference)}: {told}"
+
+
 def short(check: Check, *, width: int | None = None) -> str:
     """Return a check in plain text: verdict, evidence, cure, and the gravest findings."""
     width = width or text.width_of_terminal()
@@ -113,6 +122,8 @@ def short(check: Check, *, width: int | None = None) -> str:
         lines.append(f"  cure: {text.printable(check.cure)}")
     if check.cures is not None:
         lines.append(text.paragraph(trials(check.cures), width=width, bullet="  "))
+    if check.contrast is not None:
+        lines.append(text.paragraph(fates(check.contrast), width=width, bullet="  "))
     lines.append(f"  {counts(check)}; {text.count(len(check.signal.ops), 'op')} measured")
     order = by_severity(check)
     for each in order[:_MOST]:
@@ -169,6 +180,8 @@ def html(check: Check) -> str:
         out.append(f"<p>Cure: <code>{escape(text.printable(check.cure))}</code></p>")
     if check.cures is not None:
         out.append(_cures_html(check.cures))
+    if check.contrast is not None:
+        out.append(f"<p>{escape(fates(check.contrast))}</p>")
     if check.findings:
         rows = [
             [each.severity.value]

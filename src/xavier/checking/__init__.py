@@ -9,10 +9,11 @@ from dataclasses import replace
 from typing import Any
 
 from xavier._errors import ActivationError, MissingFrameworkError, PlanError, TraceError, a
+from xavier._types.contrast import Contrast
 from xavier._types.plan import Plan
 from xavier._types.signal import NONFINITE_EXAMPLE, Check, Finding, Severity, Signal, Verdict
 from xavier.checking import cures
-from xavier.checking.audit import audit, unregistered
+from xavier.checking.audit import audit, unregistered, untied
 from xavier.checking.catalogue import FINDINGS, require_known
 from xavier.checking.verdict import Fault, healthy_evidence, judge
 
@@ -28,6 +29,7 @@ def check(  # noqa: PLR0913 - the public contract
     recipe: str | None = None,
     plan: Plan | None = None,
     jacobian: bool = False,
+    against: Any = None,
     ignore: Iterable[str] = (),
 ) -> Check:
     """Audit a model's weights and measure its signal, to say whether it can start to train.
@@ -47,6 +49,9 @@ def check(  # noqa: PLR0913 - the public contract
         plan: The plan that they should follow, such as the one that drew them, in place of a
             recipe's.
         jacobian: Whether to add the singular values of each dense layer's Jacobian.
+        against: What the weights were, to tell what changed since: as for `xavier.contrast`, whose
+            findings are added; a weight that should have been drawn or kept is a warning or a
+            note as by `recipe`.
         ignore: Codes of findings to leave out; the verdict stays what it is.
 
     Returns:
@@ -69,11 +74,14 @@ def check(  # noqa: PLR0913 - the public contract
     if plan is None:
         plan, missing = _planned(model, example, "auto" if recipe is None else recipe)
     findings = (*_audited(model, signal, plan, asked=asked), *missing)
+    held = None if against is None else _contrasted(model, against, plan, asked=asked)
+    findings = findings if held is None else (*findings, *held.findings)
     faults = judge(signal, findings)
     follows = plan is not None and plan.recipe == "auto" and _follows_plan(findings)
     told = tuple(each for each in findings if each.code not in silenced)
     outcome = _outcome(faults, told, signal, drawn_by_auto=follows)
-    return replace(outcome, model_digest="" if plan is None else plan.model_digest)
+    digest = "" if plan is None else plan.model_digest
+    return replace(outcome, model_digest=digest, contrast=held)
 
 
 def _framework(model: Any, file: str) -> Any:
@@ -107,7 +115,14 @@ def _audited(model: Any, signal: Signal, plan: Plan | None, *, asked: bool) -> t
     severity = Severity.WARNING if asked else Severity.NOTE
     with restore.unchanged(model):
         found = audit(arrays.stored(model), used=used, plan=plan, severity=severity)
-        return (*found, *unregistered(arrays.unregistered(model)))
+        return (*found, *unregistered(arrays.unregistered(model)), *untied(arrays.untied(model)))
+
+
+def _contrasted(model: Any, against: Any, plan: Plan | None, *, asked: bool) -> Contrast:
+    from xavier.checking.contrasting import contrast  # noqa: PLC0415 - which imports this
+
+    severity = Severity.WARNING if asked else Severity.NOTE
+    return contrast(model, against, plan=plan, severity=severity)
 
 
 def _follows_plan(findings: tuple[Finding, ...]) -> bool:

@@ -20,6 +20,8 @@ ALPHA = 1e-3  # of one false finding on a model whose weights have their laws, a
 _HUGE = 1e15  # no law in use reaches it, and memory that was not written often does
 _TINY = 1e-30  # a law of std 1e-6 gives less than 1e-24 of its elements below it
 _TINY_SHARE = 1e-3
+_LEAST_PART = 64  # elements; smaller parts in low precision may be equal by chance
+_PRIMES = (2, 3, 5, 7)  # of how many processes share a weight
 _LEAST_ROW = 8  # shorter rows in low precision may be equal by chance
 _MATERIAL = 1.05  # a ratio of stds that matters, however surely it differs from 1
 
@@ -72,6 +74,29 @@ def unregistered(paths: Iterable[tuple[str, str]]) -> tuple[Finding, ...]:
         One finding each.
     """
     return tuple(_unregistered(path, kind) for path, kind in paths)
+
+
+def untied(pairs: Iterable[tuple[str, str]]) -> tuple[Finding, ...]:
+    """Return findings on tensors that the model declares to be one and that are two.
+
+    Args:
+        pairs: The name of the one that should be the other, and the other's.
+    """
+    why = "the model declares them to be one, so that saving or tying it loses one of them"
+    return tuple(tie_broken(name, other, why) for name, other in pairs)
+
+
+def tie_broken(name: str, other: str, why: str) -> Finding:
+    """Return the finding on two tensors that should be one.
+
+    Args:
+        name: The one that should be the other.
+        other: The other.
+        why: How that is known.
+    """
+    told = f"is a tensor of its own, apart from {other}: {why}"
+    cure = f"model.{name} = model.{other}  # tie it again"
+    return Finding("tie-broken", Severity.WARNING, name, told, cure)
 
 
 def _unregistered(path: str, kind: str) -> Finding:
@@ -156,6 +181,16 @@ class _Auditor:
     def _copies(self, item: Stored) -> None:
         if item.name not in self._used and item.name not in self._planned:
             return  # decay rates and the like may be the same in every layer
+        parts = _repeats(item.array)
+        if parts > 1:
+            text = (
+                f"{item.array.shape}: its {parts} parts along axis 1 are equal to the bit, as "
+                "shards are that were drawn with one seed; expected all to differ"
+            )
+            cure = init_line(only=item.name)
+            self.findings.append(
+                Finding("repeated-shards", Severity.WARNING, item.name, text, cure)
+            )
         equal, first, second = _equal_rows(item.array) if item.name in self._used else (0, 0, 0)
         if equal:
             text = (
@@ -273,6 +308,23 @@ def _equal_rows(array: NDArray[Any]) -> tuple[int, int, int]:
         if np.array_equal(rows[a], rows[b]) and rows[a].any()
     ]
     return (len(same), *same[0]) if same else (0, 0, 0)
+
+
+def _repeats(array: NDArray[Any]) -> int:
+    """Return how many equal parts a matrix has along its second axis; equal rows are looked for."""
+    columns = np.moveaxis(array, 1, 0)
+    size, count = len(columns), 1
+    for parts in _PRIMES:
+        while size % parts == 0 and _is_repeated(columns[:size], parts):
+            size, count = size // parts, count * parts
+    return count
+
+
+def _is_repeated(rows: NDArray[Any], parts: int) -> bool:
+    step = len(rows) // parts
+    if rows[:step].size < _LEAST_PART or not np.array_equal(rows[0], rows[step]):
+        return False
+    return np.array_equal(rows[step:], rows[:-step])
 
 
 def _digest(array: NDArray[Any]) -> bytes:

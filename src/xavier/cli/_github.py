@@ -22,6 +22,8 @@ def lines(check: Check) -> Iterator[str]:
     yield _line("notice" if healthy else "error", f"{check.verdict}{place}", said)
     if check.cures is not None:
         yield _line("notice", "cures", signal_text.trials(check.cures))
+    if check.contrast is not None:
+        yield _line("notice", "contrast", signal_text.fates(check.contrast))
     for finding in check.findings:
         place = f"{finding.path}: " if finding.path else ""
         cure = f" ({finding.cure})" if finding.cure else ""

@@ -20,7 +20,13 @@ if TYPE_CHECKING:
     "--plan", "plan_file", metavar="FILE.toml", help="Hold the weights against a saved plan."
 )
 @click.option(
-    "--weights", metavar="FILE.safetensors", help="Load these weights first, as init wrote them."
+    "--weights", metavar="FILE", help="Load these weights first: a safetensors file, or a folder."
+)
+@click.option(
+    "--against",
+    metavar="FILE",
+    help="Tell what changed since these weights, which are a file or a folder: what was not drawn, "
+    "and what should not have been.",
 )
 @click.option(
     "--loss",
@@ -141,6 +147,7 @@ def _checked(recipe: str | None, given: dict[str, Any]) -> Check:
             recipe=recipe,
             plan=plan,
             jacobian=given["jacobian"],
+            against=given["against"],
             ignore=ignore,
         )
         if not given["try_cures"]:

@@ -96,6 +96,37 @@ def unregistered(model: nn.Module) -> Iterator[tuple[str, str]]:
                 yield where, "plain"
 
 
+def untied(model: nn.Module) -> Iterator[tuple[str, str]]:
+    """Yield names that a Hugging Face model declares to be one tensor and that are two.
+
+    Args:
+        model: The model.
+
+    Yields:
+        The name that should be the other, and the other.
+    """
+    for path, module in model.named_modules():
+        declared = getattr(module, "all_tied_weights_keys", None)
+        if not isinstance(declared, dict):
+            continue
+        for name, other in declared.items():
+            held = [_found(module, each) for each in (name, other)]
+            if None not in held and held[0] is not held[1]:
+                yield (
+                    canonical(f"{path}.{name}".lstrip(".")),
+                    canonical(f"{path}.{other}".lstrip(".")),
+                )
+
+
+def _found(module: nn.Module, name: str) -> torch.Tensor | None:
+    for part in name.split("."):
+        held = getattr(module, part, None)
+        if held is None:
+            return None
+        module = held
+    return module if isinstance(module, torch.Tensor) else None
+
+
 def _parametrized_names(module: nn.Module) -> list[str]:
     held = module.parametrizations
     return [name for name, _ in held.named_children()] if isinstance(held, nn.Module) else []

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from xavier._types import signal_text, text
+from xavier._types.contrast import Fate
 from xavier._types.signal import Check
 
 _WORDS: Final = (
     *("path", "op", "shape", "followed by", "name", "code", "message", "cure"),
+    *("kind", "fate", "there"),
     *signal_text.TRIAL_HEADS,
 )
 _NAMES: Final = (
@@ -24,6 +26,7 @@ _NAMES: Final = (
 )  # in any script, so kept apart
 _JACOBIAN: Final = ("Jacobian mean", "Jacobian RMS")
 _WEIGHT_HEADS: Final = ("name", "shape", "rms", "std", "gradient rms", "update ratio", "twins")
+_CHANGE_HEADS: Final = ("name", "kind", "shape", "fate", "there", "difference")
 _FINDING_HEADS: Final = ("severity", "code", "path", "message", "cure")
 
 
@@ -92,6 +95,24 @@ def trials(check: Check) -> Table:
     """Return every recipe that was tried to mend the model."""
     tried = () if check.cures is None else check.cures.trials
     return _table(signal_text.TRIAL_HEADS, map(signal_text.trial, tried))
+
+
+def changes(check: Check) -> Table:
+    """Return every tensor that is not as it was in the reference."""
+    found = () if check.contrast is None else check.contrast.changes
+    rows = (
+        (
+            text.printable(each.name),
+            each.kind,
+            text.shape(each.shape),
+            each.fate.value,
+            text.printable(each.there),
+            signal_text.quantity(each.difference),
+        )
+        for each in found
+        if each.fate is not Fate.UNCHANGED
+    )
+    return _table(_CHANGE_HEADS, rows)
 
 
 def findings(check: Check) -> Table:

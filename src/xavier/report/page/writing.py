@@ -67,6 +67,8 @@ def html(check: Check) -> str:
         trials=tables.trials(check),
         diff="" if check.cures is None else check.cures.diff,
         chosen="" if check.cures is None else text.printable(check.cures.recipe),
+        changes=tables.changes(check),
+        fates="" if check.contrast is None else signal_text.fates(check.contrast),
         charts=chart.charts(check),
         thinning=chart.thinning(check),
         ops=tables.ops(check),
