@@ -13,7 +13,7 @@ from xavier._types.contrast import Contrast
 from xavier._types.plan import Plan
 from xavier._types.signal import NONFINITE_EXAMPLE, Check, Finding, Severity, Signal, Verdict
 from xavier.checking import cures
-from xavier.checking.audit import audit, unregistered, untied
+from xavier.checking.audit import audit, unregistered, untied, unwritten
 from xavier.checking.catalogue import FINDINGS, require_known
 from xavier.checking.verdict import Fault, healthy_evidence, judge
 
@@ -115,7 +115,12 @@ def _audited(model: Any, signal: Signal, plan: Plan | None, *, asked: bool) -> t
     severity = Severity.WARNING if asked else Severity.NOTE
     with restore.unchanged(model):
         found = audit(arrays.stored(model), used=used, plan=plan, severity=severity)
-        return (*found, *unregistered(arrays.unregistered(model)), *untied(arrays.untied(model)))
+        return (
+            *found,
+            *unwritten(arrays.unwritten(model)),
+            *unregistered(arrays.unregistered(model)),
+            *untied(arrays.untied(model)),
+        )
 
 
 def _contrasted(model: Any, against: Any, plan: Plan | None, *, asked: bool) -> Contrast:

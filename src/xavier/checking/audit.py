@@ -76,6 +76,23 @@ def unregistered(paths: Iterable[tuple[str, str]]) -> tuple[Finding, ...]:
     return tuple(_unregistered(path, kind) for path, kind in paths)
 
 
+def unwritten(buffers: Iterable[tuple[str, tuple[int, ...]]]) -> tuple[Finding, ...]:
+    """Return findings on buffers that are zero and to which their owners give other values.
+
+    Args:
+        buffers: Name and shape.
+    """
+    return tuple(_unwritten(name, shape) for name, shape in buffers)
+
+
+def _unwritten(name: str, shape: tuple[int, ...]) -> Finding:
+    text = (
+        f"{shape}: all elements of the buffer are zero, where its owner gives it other values: "
+        "this looks like memory that was never written"
+    )
+    return Finding("uninitialized", Severity.WARNING, name, text, _rebuild(name))
+
+
 def untied(pairs: Iterable[tuple[str, str]]) -> tuple[Finding, ...]:
     """Return findings on tensors that the model declares to be one and that are two.
 

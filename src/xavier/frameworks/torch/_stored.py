@@ -13,9 +13,11 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from xavier.frameworks.torch._parametrizations import effective_weights
-from xavier.frameworks.torch.names import canonical
+from xavier.frameworks.torch.names import buffers, canonical
+from xavier.frameworks.torch.owners import made_anew
 
 _CONSTRAINTS = ("spectral_norm", "orthogonal")
+_BEGIN_AT_ZERO = ("running_mean", "num_batches_tracked")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,31 @@ def unregistered(model: nn.Module) -> Iterator[tuple[str, str]]:
                     yield where, "stale"
             elif value.requires_grad and value.is_leaf:
                 yield where, "plain"
+
+
+def unwritten(model: nn.Module) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Yield buffers that are zero everywhere and to which their owners give other values.
+
+    Fresh memory most often holds zeros, so that what `to_empty` left looks like them. Owners'
+    initializers are run on a double: call this under `unchanged`.
+
+    Args:
+        model: The model, on a real device.
+
+    Yields:
+        The canonical name and the shape.
+    """
+    silent = {
+        slot.name: slot.shape
+        for slot in buffers(model)
+        if slot.stored.numel()
+        and slot.stored.layout == torch.strided
+        and not slot.stored.any()
+        and not slot.name.endswith(_BEGIN_AT_ZERO)
+    }
+    for name, value in (made_anew(model, silent) if silent else {}).items():
+        if value.any():
+            yield name, silent[name]
 
 
 def untied(model: nn.Module) -> Iterator[tuple[str, str]]:
