@@ -65,7 +65,7 @@ def html(check: Check) -> str:
         evidence=text.printable(check.evidence),
         cure=text.printable(check.cure),
         trials=tables.trials(check),
-        diff="" if check.cures is None else check.cures.diff,
+        diff=_diff(check),
         chosen="" if check.cures is None else text.printable(check.cures.recipe),
         changes=tables.changes(check),
         fates="" if check.contrast is None else signal_text.fates(check.contrast),
@@ -142,6 +142,12 @@ def _read(name: str) -> str:
 
 def _digest(source: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()
+
+
+def _diff(check: Check) -> list[str]:
+    """Return the lines of what the cure changes."""
+    lines = check.cures.diff.splitlines() if check.cures is not None else []
+    return [text.printable(each) for each in lines]
 
 
 def _severities(check: Check) -> list[tuple[str, int]]:
