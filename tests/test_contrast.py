@@ -166,6 +166,22 @@ def test_a_tie_that_is_no_more_is_broken():
     assert codes(xavier.contrast(model, before)) == [("tie-broken", "2.weight")]
 
 
+def test_a_tie_after_the_draw_loses_one_of_two_draws():
+    model = net()
+    model[2] = nn.Linear(8, 8)
+    plan = xavier.init_(model, EXAMPLE, seed=0)
+    told = [e.code for e in xavier.check(model, EXAMPLE, plan=plan).findings]
+    assert "tie-overwritten" not in told
+    model[2].weight = model[0].weight
+    found = xavier.check(model, EXAMPLE, plan=plan).findings
+    lost = [each for each in found if each.code == "tie-overwritten"]
+    assert [each.path for each in lost] == ["0.weight"]
+    assert "one tensor with 2.weight" in lost[0].message
+    again = xavier.init_(model, EXAMPLE, seed=0)
+    told = [e.code for e in xavier.check(model, EXAMPLE, plan=again).findings]
+    assert "tie-overwritten" not in told
+
+
 @pytest.mark.transformers
 def test_a_tie_that_the_model_declares_is_broken_without_a_reference():
     transformers = pytest.importorskip("transformers")

@@ -13,8 +13,9 @@ from xavier._types.contrast import Contrast
 from xavier._types.plan import Plan
 from xavier._types.signal import NONFINITE_EXAMPLE, Check, Finding, Severity, Signal, Verdict
 from xavier.checking import cures
-from xavier.checking.audit import audit, unregistered, untied, unwritten
+from xavier.checking.audit import audit, unregistered, unwritten
 from xavier.checking.catalogue import FINDINGS, require_known
+from xavier.checking.ties import overwritten, untied
 from xavier.checking.verdict import Fault, healthy_evidence, judge
 
 __all__ = ["FINDINGS", "check", "judge"]
@@ -120,6 +121,7 @@ def _audited(model: Any, signal: Signal, plan: Plan | None, *, asked: bool) -> t
             *unwritten(arrays.unwritten(model)),
             *unregistered(arrays.unregistered(model)),
             *untied(arrays.untied(model)),
+            *overwritten(arrays.tied(model), plan),
         )
 
 

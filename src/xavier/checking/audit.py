@@ -93,29 +93,6 @@ def _unwritten(name: str, shape: tuple[int, ...]) -> Finding:
     return Finding("uninitialized", Severity.WARNING, name, text, _rebuild(name))
 
 
-def untied(pairs: Iterable[tuple[str, str]]) -> tuple[Finding, ...]:
-    """Return findings on tensors that the model declares to be one and that are two.
-
-    Args:
-        pairs: The name of the one that should be the other, and the other's.
-    """
-    why = "the model declares them to be one, so that saving or tying it loses one of them"
-    return tuple(tie_broken(name, other, why) for name, other in pairs)
-
-
-def tie_broken(name: str, other: str, why: str) -> Finding:
-    """Return the finding on two tensors that should be one.
-
-    Args:
-        name: The one that should be the other.
-        other: The other.
-        why: How that is known.
-    """
-    told = f"is a tensor of its own, apart from {other}: {why}"
-    cure = f"model.{name} = model.{other}  # tie it again"
-    return Finding("tie-broken", Severity.WARNING, name, told, cure)
-
-
 def _unregistered(path: str, kind: str) -> Finding:
     owner, _, name = path.rpartition(".")
     module = f"model.{owner}" if owner else "model"

@@ -25,6 +25,7 @@ FINDINGS: Final = {
     "residual-unscaled": "a residual writer's standard deviation is larger than its law's",
     "std-off-recipe": "a standard deviation is none that the law explains",
     "tie-broken": "two tensors are apart that should be one",
+    "tie-overwritten": "the plan draws two tensors apart that are one, so one draw is lost",
     "truncation-dead": "elements lie beyond the bounds of the truncated law",
     "uninitialized": "elements are as memory has them that was never written",
     "unregistered-weight": "a tensor asks for a gradient and is no parameter",

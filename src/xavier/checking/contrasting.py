@@ -11,9 +11,9 @@ from xavier._types.contrast import Change, Contrast, Fate
 from xavier._types.laws import Constant
 from xavier._types.plan import Plan
 from xavier._types.signal import Finding, Severity
-from xavier.checking.audit import tie_broken
 from xavier.checking.catalogue import require_known
 from xavier.checking.cures import init_line
+from xavier.checking.ties import tie_broken
 
 
 def contrast(

@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from xavier.frameworks.torch._parametrizations import effective_weights
-from xavier.frameworks.torch.names import buffers, canonical
+from xavier.frameworks.torch.names import buffers, canonical, slots
 from xavier.frameworks.torch.owners import made_anew
 
 _CONSTRAINTS = ("spectral_norm", "orthogonal")
@@ -121,6 +121,13 @@ def unwritten(model: nn.Module) -> Iterator[tuple[str, tuple[int, ...]]]:
     for name, value in (made_anew(model, silent) if silent else {}).items():
         if value.any():
             yield name, silent[name]
+
+
+def tied(model: nn.Module) -> Iterator[tuple[str, ...]]:
+    """Yield the names of every parameter that has several."""
+    for slot in slots(model):
+        if slot.aliases:
+            yield slot.name, *slot.aliases
 
 
 def untied(model: nn.Module) -> Iterator[tuple[str, str]]:
