@@ -201,6 +201,7 @@ def html(check: Check) -> str:
 
 def _cures_html(cures: Cures) -> str:
     table = html_table(TRIAL_HEADS, list(map(trial, cures.trials)))
-    diff = f"<pre>{escape(cures.diff)}</pre>" if cures.diff else ""
+    diff = "\n".join(escape(text.printable(line)) for line in cures.diff.splitlines())
+    diff = f"<pre>{diff}</pre>" if diff else ""
     summary = text.count(len(cures.trials), "recipe")
     return f"<details open><summary>{summary} tried</summary>{table}{diff}</details>"
