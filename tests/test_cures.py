@@ -290,6 +290,13 @@ def test_a_recipe_that_cannot_be_drawn_is_told_of_and_the_others_go_on():
     assert second.verdict is not None
 
 
+def test_a_check_by_a_recipe_that_cannot_be_planned_says_so_and_judges_the_signal():
+    found = xavier.check(stack(20, torch.square), EXAMPLE, recipe="xavier")
+    assert found.verdict == "vanishing"
+    assert [(each.code, each.severity) for each in found.findings] == [("no-plan", "note")]
+    assert "power is infinite" in found.findings[0].message
+
+
 def test_unknown_recipes_and_nothing_to_try_are_refused():
     model = stack(30, torch.relu)
     with pytest.raises(UnknownNameError, match="unknown recipe 'xavjer'"):
@@ -327,6 +334,15 @@ def test_the_difference_is_from_what_was_measured_where_no_plan_is_known(rectifi
     plan = xavier.init_(model, EXAMPLE, recipe="xavier", seed=0)
     lines = tried(model, recipes=["he"], seeds=[0], plan=plan).cures.diff.splitlines()
     assert lines[0] == "- [0-29].layer.weight (64, 64): Normal(0, 0.125)"
+
+
+def test_the_difference_tells_of_what_is_kept_by_one_plan_alone():
+    model = stack(1, torch.relu)
+    whole = xavier.plan(model, EXAMPLE)
+    part = xavier.init_(model, plan=whole, seed=0, only=["1.weight"])
+    law = "- 0.layer.weight (64, 64): Normal(0, 0.125)\n+ 0.layer.weight (64, 64): kept as it is"
+    assert law in difference(part, whole)
+    assert "- 0.layer.bias (64,): kept as it is\n" in difference(whole, part)
 
 
 # In words
