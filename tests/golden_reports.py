@@ -19,7 +19,18 @@ from xavier.report import render_check, render_plan
 FOLDER = Path(__file__).parent / "golden" / "reports"
 WIDTHS = (60, 80, 120)
 ENCODINGS = {"utf8": "utf-8", "ascii": "ascii"}
-PINNED = ("transformer", "convolutions", "empty", "healthy", "broken", "deep", "bare", "predicted")
+PINNED = (
+    "transformer",
+    "convolutions",
+    "empty",
+    "healthy",
+    "broken",
+    "deep",
+    "mended",
+    "contrasted",
+    "bare",
+    "predicted",
+)
 NOUNS: dict[str, tuple[Callable[..., None], Callable[[], Any]]] = {
     **{f"plan_{name}": (render_plan, made) for name, made in made_plans.EVERY.items()},
     **{f"check_{name}": (render_check, made) for name, made in made_checks.EVERY.items()},

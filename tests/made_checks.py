@@ -8,6 +8,9 @@ from dataclasses import replace
 from hypothesis import strategies as st
 
 from made_plans import HOSTILE, NAN, number, word
+from xavier._types import text
+from xavier._types.contrast import Change, Contrast, Fate
+from xavier._types.cures import Cures, Trial
 from xavier._types.signal import (
     Check,
     Finding,
@@ -108,6 +111,37 @@ findings = st.builds(
     message=word,
     cure=word | st.just(INIT),
 )
+trials = st.builds(
+    Trial,
+    recipe=word,
+    seeds=st.lists(st.integers(-(2**63), 2**63 - 1), max_size=3).map(tuple),
+    verdict=st.none() | st.sampled_from(Verdict),
+    where=word,
+    evidence=word,
+)
+cures = st.builds(
+    Cures,
+    trials=st.lists(trials, max_size=4).map(tuple),
+    recipe=word,
+    change=word,
+    diff=word,
+)
+changes = st.builds(
+    Change,
+    name=word,
+    kind=st.sampled_from(["parameter", "buffer", "tensor"]),
+    fate=st.sampled_from(Fate),
+    shape=shape,
+    there=word,
+    difference=maybe,
+)
+contrasts = st.builds(
+    Contrast,
+    reference=word,
+    changes=st.lists(changes, max_size=6).map(tuple),
+    findings=st.lists(findings, max_size=3).map(tuple),
+    notes=st.lists(word, max_size=2).map(tuple),
+)
 
 
 @st.composite
@@ -127,6 +161,8 @@ def checks(draw):
             notes=tuple(draw(st.lists(word, max_size=3))),
         ),
         theory=draw(theories),
+        cures=draw(st.none() | cures),
+        contrast=draw(st.none() | contrasts),
     )
 
 
@@ -257,16 +293,64 @@ def deep():
     )
 
 
+def mended():
+    """Return one for which the recipes were tried: some mend it, one could not be drawn."""
+    made = deep()
+    tried = (
+        Trial("auto", (0, 1, 2), Verdict.HEALTHY, "", "63 ops that hold a weight"),
+        Trial("xavier", (0,), Verdict.VANISHING, "blocks.9.up", "output RMS 1e-05"),
+        Trial("lecun", (0, 1), Verdict.COLLAPSED, "blocks.20.up", "mean cosine 0.999999"),
+        Trial("gpt2", (), None, "", "the function's power is infinite"),
+    )
+    diff = (
+        "- blocks.[0-29].up.weight (64, 64): std 0.071 to 0.0731\n"
+        "+ blocks.[0-29].up.weight (64, 64): Normal(0, 0.176777)"
+    )
+    told = Cures(trials=tried, recipe="auto", change="", diff=diff)
+    line = 'xavier.init_(model, example, recipe="auto", seed=0)'
+    return replace(made, cure=f"{line}  # measured: healthy with seeds 0, 1, 2", cures=told)
+
+
+def contrasted():
+    """Return one held against a reference: every fate, rows that fold, and more than are shown."""
+    drawn = (Change(f"layers.{at}.weight", "parameter", Fate.CHANGED, (64, 64)) for at in range(4))
+    many = (Change(f"extra{at}", "tensor", Fate.ONLY_THERE, (at,)) for at in range(1, 12))
+    changes = (
+        *(replace(each, difference=1.4) for each in drawn),
+        Change("norm.weight", "parameter", Fate.UNCHANGED, (64,), difference=0.0),
+        Change("table", "buffer", Fate.ROUNDED, (8,), "float64 (8,)", 0.0),
+        Change("head.weight", "parameter", Fate.RESHAPED, (5, 64), "float32 (10, 64)"),
+        Change("new", "parameter", Fate.ONLY_HERE, (3,)),
+        *many,
+    )
+    notes = ("before.safetensors has model. before its names: left out of account",)
+    told = Contrast("before.safetensors", changes, (), notes)
+    missed = finding("warning", "not-drawn", "norm.weight", message="(64,): equals the reference")
+    return replace(healthy(), contrast=told, findings=(missed,))
+
+
 def hostile():
     """Return one whose every word tries to break out of its place."""
     return check(
         "asymmetric",
-        *(op(at, text or "x", op=text, activation=text) for at, text in enumerate(HOSTILE)),
+        *(op(at, each or "x", op=each, activation=each) for at, each in enumerate(HOSTILE)),
         where=HOSTILE[0],
         evidence=HOSTILE[1],
         cure=HOSTILE[2],
         findings=[finding(code=each, path=each, message=each, cure=each) for each in HOSTILE],
         notes=HOSTILE,
+        cures=Cures(
+            trials=tuple(Trial(each, (0,), Verdict.DEAD, each, each) for each in HOSTILE),
+            recipe=HOSTILE[0],
+            change=HOSTILE[1],
+            diff="\n".join(f"- {text.printable(each)}" for each in HOSTILE),
+        ),
+        contrast=Contrast(
+            reference=HOSTILE[0],
+            changes=tuple(Change(each, "tensor", Fate.CHANGED, (1,), each) for each in HOSTILE),
+            findings=(),
+            notes=HOSTILE,
+        ),
     )
 
 
@@ -311,7 +395,10 @@ def predicted():
     return replace(made, signal=replace(made.signal, weights=(weight,)))
 
 
-EVERY = {made.__name__: made for made in (healthy, broken, deep, hostile, bare, predicted)}
+EVERY = {
+    made.__name__: made
+    for made in (healthy, broken, deep, mended, contrasted, hostile, bare, predicted)
+}
 VERDICTS = [
     check(
         verdict.value,

@@ -339,7 +339,7 @@ def test_weights_of_another_size_are_named(folder):
     run("init", "models.py:net", "--out", "w.safetensors")
     given = ("--kwargs", '{"width": 8}', "--weights", "w.safetensors")
     said = refused("check", "models.py:net", *given)
-    assert "does not fit the model: `head.weight` is (4, 8) here and (4, 16) there" in said
+    assert "does not fit the model: `layers.0.weight` is (8, 8) here and (16, 16) there" in said
 
 
 def test_a_batch_that_is_not_there_is_misuse(folder):

@@ -95,6 +95,32 @@ def test_a_plan_is_held_against_the_weights_in_place_of_a_recipe():
         xavier.check(model, example, plan=plan, recipe="auto")
 
 
+class Rotary(nn.Module):
+    """A layer with a table of frequencies and a norm with running statistics."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.norm = nn.Linear(8, 8), nn.BatchNorm1d(8)
+        self.register_buffer("frequencies", 10.0 ** -torch.arange(8), persistent=False)
+        self.register_buffer("places", torch.arange(8))
+        self.register_buffer("seen", torch.zeros(3))
+
+    def forward(self, x):
+        return self.norm(self.layer(x * self.frequencies[self.places]))
+
+
+def test_buffers_of_zeros_that_their_owners_fill_were_never_written():
+    model, example = Rotary(), torch.randn(16, 8)
+    assert not [e for e in xavier.check(model, example).findings if e.code == "uninitialized"]
+    model.frequencies.zero_()
+    model.places.zero_()
+    model.norm.running_var.zero_()
+    found = [e for e in xavier.check(model, example).findings if e.code == "uninitialized"]
+    assert {each.path for each in found} == {"frequencies", "places", "norm.running_var"}
+    assert {each.severity.value for each in found} == {"warning"}
+    assert not model.frequencies.any(), "the check leaves them as they are"
+
+
 # What the project's file says.
 
 

@@ -18,7 +18,7 @@ from xavier._types.plan import Role
 
 TAGS = {
     *("div", "p", "strong", "code", "table", "thead", "tbody", "tr", "th", "td"),
-    *("details", "summary", "ul", "li"),
+    *("details", "summary", "ul", "li", "pre"),
 }
 
 

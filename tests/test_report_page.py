@@ -93,7 +93,7 @@ def _harmless(page: Page) -> None:
     allowed |= {"header", "main", "section", "footer", "p", "h1", "h2", "h3", "span", "bdi", "a"}
     allowed |= {"dl", "div", "dt", "dd", "code", "button", "table", "thead", "tbody", "tr", "th"}
     allowed |= {"td", "fieldset", "legend", "label", "input", "details", "summary", "ul", "li"}
-    allowed |= {"figure", "figcaption", "svg", "text", "line", "g", "path", "title", "rect"}
+    allowed |= {"pre", "figure", "figcaption", "svg", "text", "line", "g", "path", "title", "rect"}
     assert {tag for tag, _ in page.tags} <= allowed | {"circle", "use"}
     for _, attributes in page.tags:
         assert not [each for each in attributes if each.startswith("on") or each == "style"]

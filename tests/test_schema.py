@@ -17,6 +17,8 @@ import made_plans
 import xavier
 from xavier import zoo
 from xavier._types import laws
+from xavier._types.contrast import Change, Contrast, Fate
+from xavier._types.cures import Cures, Trial
 from xavier._types.plan import Assignment, Kept, Plan, Region, Role
 from xavier._types.signal import (
     Check,
@@ -97,6 +99,10 @@ def test_a_check_of_a_broken_model_follows_the_schema():
         (SCHEMAS["check"]["$defs"]["op"], OpSignal),
         (SCHEMAS["check"]["$defs"]["weight"], WeightSignal),
         (SCHEMAS["check"]["$defs"]["finding"], Finding),
+        (SCHEMAS["check"]["$defs"]["cures"], Cures),
+        (SCHEMAS["check"]["$defs"]["trial"], Trial),
+        (SCHEMAS["check"]["$defs"]["contrast"], Contrast),
+        (SCHEMAS["check"]["$defs"]["change"], Change),
         (SCHEMAS["check"]["properties"]["signal"], Signal),
     ],
     ids=lambda given: getattr(given, "__name__", ""),
@@ -135,6 +141,7 @@ def test_schemas_have_the_words_of_the_nouns():
     assert plan["assignment"]["properties"]["role"]["enum"] == list(Role)
     assert check["verdict"]["enum"] == list(Verdict)
     assert check["finding"]["properties"]["severity"]["enum"] == list(Severity)
+    assert check["change"]["properties"]["fate"]["enum"] == list(Fate)
 
 
 def test_schema_has_every_law_with_its_fields():

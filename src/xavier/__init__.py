@@ -4,6 +4,8 @@
     init_   draw a model's weights by that plan, in place
     check   audit the weights, measure the signal both ways, and give a verdict
     Monitor sample the same signal while the model trains
+    try_cures           draw an unhealthy model by each recipe, to find the one that mends it
+    contrast            tell what changed since a reference, and what should not have
     write_checkpoint    draw a model larger than memory into safetensors files
 
 and beneath them `gain`, `fans`, `laws`, `rules`, and the stream of bits: `Key`, `fill`, `draw`.
@@ -35,11 +37,15 @@ if TYPE_CHECKING:
         XavierError,
         XavierWarning,
     )
+    from xavier._types.contrast import Change, Contrast, Fate
+    from xavier._types.cures import Cures, Trial
     from xavier._types.plan import Assignment, Kept, Plan, Region, Role
     from xavier._types.sample import Sample
     from xavier._types.signal import Check, Finding, Severity, Signal, Verdict
     from xavier.bits import Key, draw, fill
     from xavier.checking import check
+    from xavier.checking.contrasting import contrast
+    from xavier.checking.trying import try_cures
     from xavier.laws import (
         Constant,
         DeltaOrthogonal,
@@ -61,11 +67,15 @@ if TYPE_CHECKING:
 __all__ = [
     "ActivationError",
     "Assignment",
+    "Change",
     "Check",
     "Constant",
+    "Contrast",
+    "Cures",
     "DeltaOrthogonal",
     "Dirac",
     "DtypeError",
+    "Fate",
     "FaultWarning",
     "Finding",
     "Identity",
@@ -90,6 +100,7 @@ __all__ = [
     "StreamError",
     "TargetError",
     "TraceError",
+    "Trial",
     "TruncatedNormal",
     "Uniform",
     "UnknownNameError",
@@ -99,6 +110,7 @@ __all__ = [
     "XavierWarning",
     "bits",
     "check",
+    "contrast",
     "draw",
     "fans",
     "fill",
@@ -110,6 +122,7 @@ __all__ = [
     "report",
     "rules",
     "theory",
+    "try_cures",
     "write_checkpoint",
 ]
 
@@ -132,11 +145,15 @@ _HOMES = {
         "XavierError",
         "XavierWarning",
     ),
+    "xavier._types.contrast": ("Change", "Contrast", "Fate"),
+    "xavier._types.cures": ("Cures", "Trial"),
     "xavier._types.plan": ("Assignment", "Kept", "Plan", "Region", "Role"),
     "xavier._types.sample": ("Sample",),
     "xavier._types.signal": ("Check", "Finding", "Severity", "Signal", "Verdict"),
     "xavier.bits": ("Key", "draw", "fill"),
     "xavier.checking": ("check",),
+    "xavier.checking.contrasting": ("contrast",),
+    "xavier.checking.trying": ("try_cures",),
     "xavier.laws": (
         "Constant",
         "DeltaOrthogonal",

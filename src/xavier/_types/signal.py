@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from xavier._types import codec, signal_text
 from xavier._types.theory import Theory
 
 BINS: Final = 21  # of a histogram
+
+if TYPE_CHECKING:
+    from xavier._types.contrast import Contrast
+    from xavier._types.cures import Cures
 
 
 class Verdict(StrEnum):
@@ -218,6 +222,8 @@ class Check:
             model could not be traced.
         strain: How far the signal strays in all: 0 in nothing; at 1 as many of the calibration's
             starts trained as did not, see `docs/calibration.md`. None if it is not finite.
+        cures: What `xavier.try_cures` tried; None if nothing was.
+        contrast: What changed since a reference; None if it was held against none.
     """
 
     verdict: Verdict
@@ -230,6 +236,8 @@ class Check:
     model_digest: str = ""
     theory: Theory | None = None
     strain: float | None = None
+    cures: Cures | None = None
+    contrast: Contrast | None = None
 
     def exit_code(self, *, strict: bool = False) -> int:
         """Return what the command line exits with.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from html import escape
 from typing import TYPE_CHECKING, Final
 
@@ -10,6 +11,8 @@ from xavier._types import text
 from xavier._types.plan_text import html_table
 
 if TYPE_CHECKING:
+    from xavier._types.contrast import Contrast
+    from xavier._types.cures import Cures, Trial
     from xavier._types.signal import Check, Finding, OpSignal
 
 _MOST: Final = 12  # findings in the short text; errors come first
@@ -19,6 +22,7 @@ OP_HEADS: Final = (
     "#", "path", "op", "shape", "mean", "std", "rms", "gradient rms",
     "followed by", "saturated", "dead", "correlation", "not finite",
 )  # fmt: skip
+TRIAL_HEADS: Final = ("recipe", "seeds", "outcome", "evidence")
 
 
 def op_cells(op: OpSignal) -> tuple[str, ...]:
@@ -85,6 +89,28 @@ def by_severity(check: Check) -> list[Finding]:
     return sorted(check.findings, key=lambda each: _ORDER.index(each.severity.value))
 
 
+def trial(given: Trial) -> tuple[str, str, str, str]:
+    """Return a trial as the cells under `TRIAL_HEADS`, safe to print."""
+    outcome = "not drawn" if given.verdict is None else given.verdict.value
+    if given.where:
+        outcome += f" at {text.printable(given.where)}"
+    seeds = ", ".join(map(str, given.seeds)) or "-"
+    return text.printable(given.recipe), seeds, outcome, text.printable(given.evidence)
+
+
+def trials(cures: Cures) -> str:
+    """Return what came of every recipe that was tried, in one line."""
+    told = (f"{name} {outcome}" for name, _, outcome, _ in map(trial, cures.trials))
+    return f"tried: {'; '.join(told)}"
+
+
+def fates(contrast: Contrast) -> str:
+    """Return how many tensors met which fate since the reference, in one line."""
+    found = Counter(each.fate.value for each in contrast.changes)
+    told = ", ".join(f"{number:,} {fate}" for fate, number in found.items())
+    return f"against {text.printable(contrast.reference)}: {told}"
+
+
 def short(check: Check, *, width: int | None = None) -> str:
     """Return a check in plain text: verdict, evidence, cure, and the gravest findings."""
     width = width or text.width_of_terminal()
@@ -94,6 +120,10 @@ def short(check: Check, *, width: int | None = None) -> str:
     if check.cure:
         # A cure may be a line to copy, so it is never broken.
         lines.append(f"  cure: {text.printable(check.cure)}")
+    if check.cures is not None:
+        lines.append(text.paragraph(trials(check.cures), width=width, bullet="  "))
+    if check.contrast is not None:
+        lines.append(text.paragraph(fates(check.contrast), width=width, bullet="  "))
     lines.append(f"  {counts(check)}; {text.count(len(check.signal.ops), 'op')} measured")
     if check.theory is not None and check.theory.summary:
         told = text.printable(check.theory.summary)
@@ -151,6 +181,10 @@ def html(check: Check) -> str:
         out.append(f"<p>{escape(text.printable(check.evidence))}</p>")
     if check.cure:
         out.append(f"<p>Cure: <code>{escape(text.printable(check.cure))}</code></p>")
+    if check.cures is not None:
+        out.append(_cures_html(check.cures))
+    if check.contrast is not None:
+        out.append(f"<p>{escape(fates(check.contrast))}</p>")
     if check.findings:
         rows = [
             [each.severity.value]
@@ -168,3 +202,11 @@ def html(check: Check) -> str:
     if notes:
         out.append(f"<ul>{notes}</ul>")
     return f'<div style="overflow-x:auto">{"".join(out)}</div>'
+
+
+def _cures_html(cures: Cures) -> str:
+    table = html_table(TRIAL_HEADS, list(map(trial, cures.trials)))
+    diff = "\n".join(escape(text.printable(line)) for line in cures.diff.splitlines())
+    diff = f"<pre>{diff}</pre>" if diff else ""
+    summary = text.count(len(cures.trials), "recipe")
+    return f"<details open><summary>{summary} tried</summary>{table}{diff}</details>"

@@ -10,15 +10,17 @@ from dataclasses import replace
 from typing import Any
 
 from xavier._errors import ActivationError, MissingFrameworkError, PlanError, TraceError, a
+from xavier._types.contrast import Contrast
 from xavier._types.flow import Flow
 from xavier._types.plan import Plan
 from xavier._types.signal import NONFINITE_EXAMPLE, Check, Finding, Severity, Signal, Verdict
 from xavier._types.theory import Theory
 from xavier.checking import cures
-from xavier.checking.audit import audit, unregistered
+from xavier.checking.audit import audit, unregistered, unwritten
 from xavier.checking.catalogue import FINDINGS, require_known
 from xavier.checking.numbers import off_theory, out_of_range
 from xavier.checking.strain import outside, strain_of
+from xavier.checking.ties import overwritten, untied
 from xavier.checking.verdict import Fault, healthy_evidence, judge
 
 __all__ = ["FINDINGS", "check", "judge"]
@@ -35,6 +37,7 @@ def check(  # noqa: PLR0913 - the public contract
     jacobian: bool = False,
     theory: bool = True,
     histograms: bool = False,
+    against: Any = None,
     ignore: Iterable[str] = (),
 ) -> Check:
     """Audit a model's weights and measure its signal, to say whether it can start to train.
@@ -57,6 +60,9 @@ def check(  # noqa: PLR0913 - the public contract
         theory: Whether to hold the measurement against what the theory expects of these weights;
             costs some milliseconds an op.
         histograms: Whether to add how outputs and gradients are distributed, for a report.
+        against: What the weights were, to tell what changed since: as for `xavier.contrast`, whose
+            findings are added; a weight that should have been drawn or kept is a warning or a
+            note as by `recipe`.
         ignore: Codes of findings to leave out; the verdict stays what it is.
 
     Returns:
@@ -91,13 +97,16 @@ def check(  # noqa: PLR0913 - the public contract
         *off_theory(expected, signal),
         *out_of_range(signal),
     )
+    held = None if against is None else _contrasted(model, against, plan, asked=asked)
+    findings = findings if held is None else (*findings, *held.findings)
     faults = judge(signal, findings)
     signal = replace(signal, notes=(*signal.notes, *outside(signal)))
     follows = plan is not None and plan.recipe == "auto" and _follows_plan(findings)
     told = tuple(each for each in findings if each.code not in silenced)
     outcome = _outcome(faults, told, signal, drawn_by_auto=follows)
     digest = "" if plan is None else plan.model_digest
-    return replace(outcome, model_digest=digest, theory=expected, strain=strain_of(signal))
+    outcome = replace(outcome, model_digest=digest, theory=expected, contrast=held)
+    return replace(outcome, strain=strain_of(signal))
 
 
 def _framework(model: Any, file: str) -> Any:
@@ -130,11 +139,11 @@ def _planned(
 
     try:
         return (None, missing) if flow is None else (plan_of(flow, recipe=recipe), ())
-    except (PlanError, TraceError) as error:
+    except (ActivationError, PlanError, TraceError) as error:
         return None, (_no_plan(error),)
 
 
-def _no_plan(error: PlanError | TraceError) -> Finding:
+def _no_plan(error: ActivationError | PlanError | TraceError) -> Finding:
     text = f"no plan could be made, so no law was held against a weight: {error.message}"
     return Finding("no-plan", Severity.NOTE, "", text)
 
@@ -167,7 +176,20 @@ def _audited(model: Any, signal: Signal, plan: Plan | None, *, asked: bool) -> t
     walk = arrays.Walk(model)
     with restore.unchanged(model) if walk.runs_code else nullcontext():
         found = audit(walk, used=used, plan=plan, severity=severity)
-        return (*found, *unregistered(arrays.unregistered(model)))
+        return (
+            *found,
+            *unwritten(arrays.unwritten(model)),
+            *unregistered(arrays.unregistered(model)),
+            *untied(arrays.untied(model)),
+            *overwritten(arrays.tied(model), plan),
+        )
+
+
+def _contrasted(model: Any, against: Any, plan: Plan | None, *, asked: bool) -> Contrast:
+    from xavier.checking.contrasting import contrast  # noqa: PLC0415 - which imports this
+
+    severity = Severity.WARNING if asked else Severity.NOTE
+    return contrast(model, against, plan=plan, severity=severity)
 
 
 def _follows_plan(findings: tuple[Finding, ...]) -> bool:

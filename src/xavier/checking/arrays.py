@@ -18,6 +18,8 @@ _PIECE = 1 << 15
 _HEAD = 64
 _SAMPLE = 1024
 _LEAST_ROW = 8  # shorter rows in low precision may be equal by chance
+_LEAST_PART = 64  # elements; smaller parts in low precision may be equal by chance
+_PRIMES = (2, 3, 5, 7)  # of how many processes share a weight
 _LEAST_SQUARE = 1e-30  # on average; squares of much smaller elements than 1e-15 underflow
 _LARGEST_MEAN = 0.9  # of the second moment, beyond which their difference loses digits
 
@@ -136,3 +138,20 @@ def fingerprint(array: NDArray[Any]) -> tuple[object, ...]:
 def digest(array: NDArray[Any]) -> bytes:
     """Return what equal arrays alone have in common."""
     return hashlib.blake2b(np.ascontiguousarray(array).data, digest_size=16).digest()
+
+
+def repeats(array: NDArray[Any]) -> int:
+    """Return how many equal parts a matrix has along its second axis; equal rows are looked for."""
+    columns = np.moveaxis(array, 1, 0)
+    size, count = len(columns), 1
+    for parts in _PRIMES:
+        while size % parts == 0 and _is_repeated(columns[:size], parts):
+            size, count = size // parts, count * parts
+    return count
+
+
+def _is_repeated(rows: NDArray[Any], parts: int) -> bool:
+    step = len(rows) // parts
+    if rows[:step].size < _LEAST_PART or not np.array_equal(rows[0], rows[step]):
+        return False
+    return np.array_equal(rows[step:], rows[:-step])

@@ -76,6 +76,23 @@ def unregistered(paths: Iterable[tuple[str, str]]) -> tuple[Finding, ...]:
     return tuple(_unregistered(path, kind) for path, kind in paths)
 
 
+def unwritten(buffers: Iterable[tuple[str, tuple[int, ...]]]) -> tuple[Finding, ...]:
+    """Return findings on buffers that are zero and to which their owners give other values.
+
+    Args:
+        buffers: Name and shape.
+    """
+    return tuple(_unwritten(name, shape) for name, shape in buffers)
+
+
+def _unwritten(name: str, shape: tuple[int, ...]) -> Finding:
+    text = (
+        f"{shape}: all elements of the buffer are zero, where its owner gives it other values: "
+        "this looks like memory that was never written"
+    )
+    return Finding("uninitialized", Severity.WARNING, name, text, _rebuild(name))
+
+
 def _unregistered(path: str, kind: str) -> Finding:
     owner, _, name = path.rpartition(".")
     module = f"model.{owner}" if owner else "model"
@@ -163,6 +180,16 @@ class _Auditor:
     def _copies(self, item: Stored) -> None:
         if item.name not in self._used and item.name not in self._planned:
             return  # decay rates and the like may be the same in every layer
+        parts = arrays.repeats(item.array)
+        if parts > 1:
+            text = (
+                f"{item.array.shape}: its {parts} parts along axis 1 are equal to the bit, as "
+                "shards are that were drawn with one seed; expected all to differ"
+            )
+            cure = init_line(only=item.name)
+            self.findings.append(
+                Finding("repeated-shards", Severity.WARNING, item.name, text, cure)
+            )
         equal, first, second = (
             arrays.equal_rows(item.array) if item.name in self._used else (0, 0, 0)
         )

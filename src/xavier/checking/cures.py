@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from xavier._types.signal import Verdict
+from collections import Counter
+from collections.abc import Sequence
+from typing import Final
+
+from xavier._types.cures import Trial
+from xavier._types.signal import Check, OpSignal, Signal, Verdict
+from xavier._types.signal_text import place
 
 _CHANGES = {
     Verdict.VANISHING: "put a normalization before it or a skip around it, or take an "
@@ -16,6 +22,10 @@ _CHANGES = {
     "the example at this op",
     Verdict.ASYMMETRIC: "look for a parameter that is set to a constant after it is drawn",
 }
+
+_SIGMOIDS: Final = ("sigmoid", "hardsigmoid", "softplus")  # never negative, and smooth
+
+_GROWS: Final = (Verdict.EXPLODING, Verdict.VANISHING)
 
 FINITE_EXAMPLE = "give an example of finite numbers: of this one nothing else can be said"
 
@@ -52,3 +62,73 @@ def cure(verdict: Verdict, where: str, *, drawn_by_auto: bool) -> str:
     if not drawn_by_auto:
         return init_line()
     return f"no initialization mends this at `{where}`: {_CHANGES[verdict]}"
+
+
+def measured_line(trial: Trial) -> str:
+    """Return the line that mends a model, and what was measured as a comment behind it.
+
+    Args:
+        trial: Of the recipe that mends it.
+    """
+    line = f'xavier.init_(model, example, recipe="{trial.recipe}", seed={trial.seeds[0]})'
+    word = "seed" if len(trial.seeds) == 1 else "seeds"
+    return f"{line}  # measured: healthy with {word} {', '.join(map(str, trial.seeds))}"
+
+
+def none_mends(trials: Sequence[Trial], named: str) -> str:
+    """Return that no recipe mends a model, and the change that would.
+
+    Args:
+        trials: Of all recipes that were tried.
+        named: What to change.
+    """
+    tried = ", ".join(each.recipe for each in trials)
+    lucky = ", ".join(each.recipe for each in trials if each.seeds[1:])
+    if lucky:
+        return f"no initialization mends this with every seed ({lucky} does with some): {named}"
+    return f"no initialization mends this (tried: {tried}): {named}"
+
+
+def change(found: Check, trials: Sequence[Trial]) -> str:
+    """Return the change of the architecture that mends what no recipe does.
+
+    It goes by what is wrong once the model is drawn by the first recipe that could be: the
+    weights that it came with may have had another fault.
+
+    Args:
+        found: The check of the model as it came.
+        trials: Of the recipes, none of which mends it.
+    """
+    drawn = next((each for each in trials if each.verdict not in (None, Verdict.HEALTHY)), None)
+    verdict, where = (drawn.verdict, drawn.where) if drawn else (found.verdict, found.where)
+    function = _function_at(found.signal, where)
+    if verdict in (Verdict.VANISHING, Verdict.COLLAPSED) and function in _SIGMOIDS:
+        return (
+            f"take tanh in place of {function}, or put a batch normalization before each "
+            f"{function}, or a skip around each layer"
+        )
+    if verdict is Verdict.DEAD and _cut_at(found.signal, where):
+        return (
+            f"no gradient comes back to `{where}`: take a function that has a slope (tanh) in "
+            "place of one that has none (sign, round, a comparison), or pass the gradient "
+            "straight through it"
+        )
+    if verdict is Verdict.BROKEN and any(each.verdict in _GROWS for each in trials):
+        verdict = Verdict.EXPLODING  # what overflows by one recipe grows by another
+    return f"{_CHANGES[verdict or found.verdict]} (at `{where}`)"
+
+
+def _function_at(signal: Signal, where: str) -> str:
+    """Return the function that follows the op at a place; where none does, the commonest one."""
+    here = [op.activation for op in _ops_at(signal, where) if op.activation]
+    all_of_them = Counter(op.activation for op in signal.ops if op.activation)
+    return here[0] if here else next((name for name, _ in all_of_them.most_common(1)), "")
+
+
+def _cut_at(signal: Signal, where: str) -> bool:
+    """Whether data come to a place and the gradient that comes back is exactly zero."""
+    return any(op.gradient_rms == 0 and op.rms > 0 for op in _ops_at(signal, where))
+
+
+def _ops_at(signal: Signal, where: str) -> list[OpSignal]:
+    return [op for op in signal.ops if place(op) == where]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from xavier._types import signal_text
 from xavier._types.signal import Severity, Verdict
 
 if TYPE_CHECKING:
@@ -19,6 +20,10 @@ def lines(check: Check) -> Iterator[str]:
     place = f" at {check.where}" if check.where else ""
     said = ". ".join(part.rstrip(".") for part in (check.evidence, check.cure) if part)
     yield _line("notice" if healthy else "error", f"{check.verdict}{place}", said)
+    if check.cures is not None:
+        yield _line("notice", "cures", signal_text.trials(check.cures))
+    if check.contrast is not None:
+        yield _line("notice", "contrast", signal_text.fates(check.contrast))
     for finding in check.findings:
         place = f"{finding.path}: " if finding.path else ""
         cure = f" ({finding.cure})" if finding.cure else ""

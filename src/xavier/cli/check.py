@@ -20,12 +20,23 @@ if TYPE_CHECKING:
     "--plan", "plan_file", metavar="FILE.toml", help="Hold the weights against a saved plan."
 )
 @click.option(
-    "--weights", metavar="FILE.safetensors", help="Load these weights first, as init wrote them."
+    "--weights", metavar="FILE", help="Load these weights first: a safetensors file, or a folder."
+)
+@click.option(
+    "--against",
+    metavar="FILE",
+    help="Tell what changed since these weights, which are a file or a folder: what was not drawn, "
+    "and what should not have been.",
 )
 @click.option(
     "--loss",
     type=click.Choice(["cross_entropy", "mse"]),
     help="Go backward from this loss; its target is the array `target` of --batch.",
+)
+@click.option(
+    "--try-cures",
+    is_flag=True,
+    help="Draw an unhealthy model by each recipe, and tell which one mends it.",
 )
 @click.option("--jacobian", is_flag=True, help="Add the singular values of the layers' Jacobians.")
 @click.option("--no-theory", is_flag=True, help="Do not hold the signal against the theory.")
@@ -160,7 +171,7 @@ def _checked(recipe: str | None, given: dict[str, Any], *, histograms: bool) -> 
             raise TargetError("--loss needs a target, and the input has none", hint=hint)
     click.echo(f"seed {seed}; input: {printable(source)}", err=True)
     with _terminal.aside(), _terminal.busy("measuring"):
-        return xavier.check(
+        found = xavier.check(
             model,
             example,
             target=target,
@@ -170,5 +181,9 @@ def _checked(recipe: str | None, given: dict[str, Any], *, histograms: bool) -> 
             jacobian=given["jacobian"],
             theory=not given["no_theory"],
             histograms=histograms,
+            against=given["against"],
             ignore=ignore,
         )
+        if not given["try_cures"]:
+            return found
+        return xavier.try_cures(found, model, example, target=target, loss=given["loss"], plan=plan)

@@ -14,6 +14,8 @@ from xavier._types import signal_text, text, theory_text
 from xavier._types.folding import Fold, fold
 from xavier._types.signal import Check, Finding, OpSignal, Severity, Verdict
 from xavier._types.theory import Band
+from xavier.report.contrasts import render_contrast
+from xavier.report.cures import render_cures
 from xavier.report.glyphs import Glyphs, LogScale, glyphs
 from xavier.report.layout import GAP, Column, chosen, safe, say, say_cure, table, taken_width
 
@@ -46,9 +48,13 @@ def render_check(check: Check, console: Console) -> None:
     """
     signs = glyphs(console.encoding)
     _verdict(check, console, signs)
+    if check.cures is not None:
+        render_cures(check.cures, console)
     if check.signal.ops:
         _Signal(check, console, signs).render()
         _theory(check, console)
+    if check.contrast is not None:
+        render_contrast(check.contrast, console)
     _findings(check, console)
     if check.signal.notes:
         console.print()

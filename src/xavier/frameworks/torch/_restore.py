@@ -38,7 +38,7 @@ _PLAIN = frozenset({bool, int, float, str, type(None)})
 
 
 @contextmanager
-def unchanged(model: nn.Module) -> Iterator[None]:
+def unchanged(model: nn.Module, *, copied: bool = False) -> Iterator[None]:
     """Put back all that the block changes of `model` and of the process, also on an error.
 
     Of the model: the values, storage, `requires_grad` and `grad` of parameters, buffers,
@@ -49,6 +49,8 @@ def unchanged(model: nn.Module) -> Iterator[None]:
 
     Args:
         model: The module to guard, with all below it.
+        copied: Whether to copy parameters and gradients in advance, for a block that writes to
+            them in other ways than through the framework's operators.
 
     Yields:
         Nothing; the block runs under the guard.
@@ -67,6 +69,8 @@ def unchanged(model: nn.Module) -> Iterator[None]:
         tensors = _Tensors()
         for undo in _module_state(model, tensors):
             stack.callback(undo)
+        if copied:
+            tensors.save_all()
         stack.callback(tensors.restore)
         with tensors:
             yield
@@ -96,6 +100,11 @@ class _Tensors(TorchDispatchMode):
             return
         self._guarded.setdefault(address, tensor.untyped_storage())
         if copy_now:
+            self._save(address)
+
+    def save_all(self) -> None:
+        """Copy everything that is guarded now."""
+        for address in self._guarded:
             self._save(address)
 
     def _save(self, address: int) -> None:

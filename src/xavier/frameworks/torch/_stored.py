@@ -13,9 +13,11 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from xavier.frameworks.torch._parametrizations import effective_weights
-from xavier.frameworks.torch.names import canonical
+from xavier.frameworks.torch.names import buffers, canonical, slots
+from xavier.frameworks.torch.owners import made_anew
 
 _CONSTRAINTS = ("spectral_norm", "orthogonal")
+_BEGIN_AT_ZERO = ("running_mean", "num_batches_tracked")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +112,69 @@ def unregistered(model: nn.Module) -> Iterator[tuple[str, str]]:
                     yield where, "stale"
             elif value.requires_grad and value.is_leaf:
                 yield where, "plain"
+
+
+def unwritten(model: nn.Module) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Yield buffers that are zero everywhere and to which their owners give other values.
+
+    Fresh memory most often holds zeros, so that what `to_empty` left looks like them. Owners'
+    initializers are run on a double: call this under `unchanged`.
+
+    Args:
+        model: The model, on a real device.
+
+    Yields:
+        The canonical name and the shape.
+    """
+    silent = {
+        slot.name: slot.shape
+        for slot in buffers(model)
+        if slot.stored.numel()
+        and slot.stored.layout == torch.strided
+        and not slot.stored.any()
+        and not slot.name.endswith(_BEGIN_AT_ZERO)
+    }
+    for name, value in (made_anew(model, silent) if silent else {}).items():
+        if value.any():
+            yield name, silent[name]
+
+
+def tied(model: nn.Module) -> Iterator[tuple[str, ...]]:
+    """Yield the names of every parameter that has several."""
+    for slot in slots(model):
+        if slot.aliases:
+            yield slot.name, *slot.aliases
+
+
+def untied(model: nn.Module) -> Iterator[tuple[str, str]]:
+    """Yield names that a Hugging Face model declares to be one tensor and that are two.
+
+    Args:
+        model: The model.
+
+    Yields:
+        The name that should be the other, and the other.
+    """
+    for path, module in model.named_modules():
+        declared = getattr(module, "all_tied_weights_keys", None)
+        if not isinstance(declared, dict):
+            continue
+        for name, other in declared.items():
+            held = [_found(module, each) for each in (name, other)]
+            if None not in held and held[0] is not held[1]:
+                yield (
+                    canonical(f"{path}.{name}".lstrip(".")),
+                    canonical(f"{path}.{other}".lstrip(".")),
+                )
+
+
+def _found(module: nn.Module, name: str) -> torch.Tensor | None:
+    for part in name.split("."):
+        held = getattr(module, part, None)
+        if held is None:
+            return None
+        module = held
+    return module if isinstance(module, torch.Tensor) else None
 
 
 def _parametrized_names(module: nn.Module) -> list[str]:

@@ -15,10 +15,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from xavier._errors import MissingFrameworkError, TargetError, WriteError, a, said
+from xavier._errors import MissingFrameworkError, TargetError, WriteError, a
 from xavier._types.plan import Plan
 from xavier.frameworks.torch._checkpoint_tensors import held_entries
+from xavier.frameworks.torch._reference import Reference, matched, opened
 from xavier.frameworks.torch._safetensors import content
+from xavier.frameworks.torch._storages import identity
 
 _READERS = (".npz", ".safetensors", ".pt")
 
@@ -129,38 +131,50 @@ def save_weights(model: nn.Module, plan: Plan, path: Path) -> None:
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
-    """Load weights that `save_weights` wrote into a model, all of them or none.
+    """Load the weights of a checkpoint into a model, all of them or none.
+
+    Names are matched as `_reference.matched` does; tied weights may be there under any of their
+    names. One tensor at a time is in memory.
 
     Args:
         model: The model.
-        path: The file.
+        path: A safetensors file, a folder of them, or a state dict that `torch.save` wrote.
 
     Raises:
-        TargetError: If the file is no safetensors file, or does not fit the model.
-        MissingFrameworkError: If `safetensors` is not installed.
+        TargetError: If the file cannot be read, or does not fit the model.
+        MissingFrameworkError: If `safetensors` is needed and not installed.
     """
-    try:
-        from safetensors import safe_open  # noqa: PLC0415 - optional
-        from safetensors.torch import load_model  # noqa: PLC0415 - optional
-    except ImportError:
-        raise MissingFrameworkError("safetensors", extra="torch") from None
-    if not path.is_file():
-        raise TargetError(f"--weights {path}: there is no such file", hint="is the path right?")
-    try:
-        with safe_open(str(path), "pt") as file:
-            given = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 - no mapping
-    except Exception as error:
-        told = f"--weights {path} cannot be read: {said(error)}"
-        raise TargetError(told, hint="is it a safetensors file, and whole?") from error
-    held = {name: tuple(value.shape) for name, value in model.state_dict().items()}
-    try:
-        for name, shape in given.items():
-            if held.get(name, shape) != shape:
-                raise ValueError(f"`{name}` is {held[name]} here and {shape} there")
-        load_model(model, str(path), strict=True)
-    except Exception as error:
-        told = f"--weights {path} does not fit the model: {' '.join(str(error).split())}"
-        raise TargetError(told, hint="was it written for this model?") from error
+    with opened(path, option="--weights") as file:
+        groups: dict[Any, tuple[list[str], torch.Tensor]] = {}
+        for name, tensor in model.state_dict(keep_vars=True).items():
+            if isinstance(tensor, torch.Tensor):
+                groups.setdefault(identity(tensor), ([], tensor))[0].append(name)
+        names, _ = matched([name for own, _ in groups.values() for name in own], file.shapes)
+        _require_fit(list(groups.values()), names, file)
+        with torch.no_grad():
+            for own, tensor in groups.values():
+                tensor.copy_(file.tensor(next(names[name] for name in own if name in names)))
+
+
+def _require_fit(
+    groups: list[tuple[list[str], torch.Tensor]], names: dict[str, str], file: Reference
+) -> None:
+    lost = [own[0] for own, _ in groups if not any(name in names for name in own)]
+    more = [name for name in file.shapes if name not in names.values()]
+    faults = [
+        f"{len(found)} {what}, such as `{found[0]}`"
+        for found, what in ((lost, "of the model's are missing"), (more, "are none of the model's"))
+        if found
+    ]
+    for own, tensor in groups:
+        for theirs in (names[name] for name in own if name in names):
+            if file.shapes[theirs] != tuple(tensor.shape):
+                faults.append(
+                    f"`{own[0]}` is {tuple(tensor.shape)} here and {file.shapes[theirs]} there"
+                )
+    if faults:
+        told = f"--weights {file.what} does not fit the model: {'; '.join(faults[:3])}"
+        raise TargetError(told, hint="was it written for this model? --against tells all of it")
 
 
 def _example(found: Any, path: Path) -> Any:

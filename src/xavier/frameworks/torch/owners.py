@@ -18,7 +18,7 @@ from xavier.frameworks.torch._storages import Twins, identity
 from xavier.frameworks.torch._workshop import Workshop
 from xavier.frameworks.torch.names import buffers, slots
 
-__all__ = ["kept_values", "materialize", "owner_values"]
+__all__ = ["kept_values", "made_anew", "materialize", "owner_values"]
 
 
 def owner_values(model: nn.Module, plan: Plan) -> dict[str, torch.Tensor]:
@@ -81,6 +81,24 @@ def kept_values(model: nn.Module, names: Iterable[str]) -> dict[str, torch.Tenso
         for name in asked
         if name in held and held[name].tensor.is_meta and not _hopeless(held[name].tensor)
     }
+    if not wanted:
+        return {}
+    with in_workshop():
+        return Workshop(model, wanted, seed=0, scope="").make()
+
+
+def made_anew(model: nn.Module, names: Iterable[str]) -> dict[str, torch.Tensor]:
+    """Return what owners would give to the named tensors, whatever these hold now.
+
+    Args:
+        model: The model, left as it was.
+        names: Canonical names.
+
+    Returns:
+        Values by name; what owners cannot make is left out.
+    """
+    held = _by_name(model)
+    wanted = {name: held[name] for name in names if not _hopeless(held[name].tensor)}
     if not wanted:
         return {}
     with in_workshop():

@@ -16,6 +16,7 @@ from xavier._errors import said
 from xavier._types.sample import ActivationSignal
 from xavier._types.signal import OpSignal, Signal, WeightSignal
 from xavier.frameworks.torch import _moments
+from xavier.frameworks.torch._copies import twins
 from xavier.frameworks.torch._doors import Doors
 from xavier.frameworks.torch._observe import Scene
 from xavier.frameworks.torch._shards import is_dtensor
@@ -146,7 +147,7 @@ class Watch:
         if weight.parameter.ndim > 1 and weight.name in self._multiplied():
             # Of the parts that are here: to compare the whole would take every process.
             parts = (_moments._plain(weight.parameter), _moments._plain(gradient))
-            weight.twins = _moments.twins(*parts)
+            weight.twins = twins(*parts)
 
     def _multiplied(self) -> set[str]:
         """Return the names of the weights that met data, and are no tables."""

@@ -26,7 +26,15 @@ from xavier.frameworks.torch._fit import Job, check_fits, jobs
 from xavier.frameworks.torch.agreement import is_sharded
 from xavier.frameworks.torch.names import inner
 
-__all__ = ["SameBitsWarning", "all_or_nothing", "check_fits", "default_seed", "next_seed", "write"]
+__all__ = [
+    "SameBitsWarning",
+    "all_or_nothing",
+    "check_fits",
+    "default_seed",
+    "forgotten",
+    "next_seed",
+    "write",
+]
 
 _drawn: Final[weakref.WeakValueDictionary[bytes, nn.Module]] = weakref.WeakValueDictionary()
 
@@ -84,6 +92,21 @@ def write(
         made = {job.slot.name: rebuilt(job, seed=seed, scope=scope) for job in todo}
         _draw(todo, made, seed=seed, scope=scope, progress=progress)
     _drawn[_twins_key(names, seed)] = inner(model)
+
+
+@contextmanager
+def forgotten() -> Iterator[None]:
+    """Forget afterwards which models the block drew, so that no later one is told it repeats them.
+
+    Yields:
+        Nothing; the block draws.
+    """
+    before = dict(_drawn)
+    try:
+        yield
+    finally:
+        _drawn.clear()
+        _drawn.update(before)
 
 
 @contextmanager

@@ -7,14 +7,16 @@ from dataclasses import dataclass
 from typing import Final
 
 from xavier._types import signal_text, text
+from xavier._types.contrast import Fate
 from xavier._types.signal import Check, Reaches
 from xavier._types.theory import OpPrediction
 from xavier.report.page.histograms import Picture, picture
 
 _WORDS: Final = (
-    "path", "op", "shape", "followed by", "name", "code", "message", "cure",
-    "first", "last", "activation", "not followed",
-)  # fmt: skip
+    *("path", "op", "shape", "followed by", "name", "code", "message", "cure"),
+    *("first", "last", "activation", "not followed", "kind", "fate", "there"),
+    *signal_text.TRIAL_HEADS,
+)
 _NAMES: Final = (
     "path",
     "op",
@@ -24,6 +26,8 @@ _NAMES: Final = (
     "first",
     "last",
     "activation",
+    "outcome",
+    "evidence",
 )  # in any script, so kept apart
 _PICTURES: Final = ("outputs", "gradients")
 _THEORY: Final = ("expected rms", "expected gradient", "not followed")
@@ -37,6 +41,7 @@ _STACK_HEADS: Final = (
     "first", "last", "depth", "activation", "sigma_w", "sigma_b", "q*", "chi_1",
     "depth scale", "critical sigma_w", "distance",
 )  # fmt: skip
+_CHANGE_HEADS: Final = ("name", "kind", "shape", "fate", "there", "difference")
 _FINDING_HEADS: Final = ("severity", "code", "path", "message", "cure")
 
 Cell = str | Picture
@@ -159,6 +164,30 @@ def _expected(prediction: OpPrediction | None) -> tuple[str, str, str]:
 def _lost(reaches: Reaches | None) -> str:
     found = reaches.float16 if reaches else None
     return signal_text.share(found.underflow + found.overflow if found else None)
+
+
+def trials(check: Check) -> Table:
+    """Return every recipe that was tried to mend the model."""
+    tried = () if check.cures is None else check.cures.trials
+    return _table(signal_text.TRIAL_HEADS, map(signal_text.trial, tried))
+
+
+def changes(check: Check) -> Table:
+    """Return every tensor that is not as it was in the reference."""
+    found = () if check.contrast is None else check.contrast.changes
+    rows = (
+        (
+            text.printable(each.name),
+            each.kind,
+            text.shape(each.shape),
+            each.fate.value,
+            text.printable(each.there),
+            signal_text.quantity(each.difference),
+        )
+        for each in found
+        if each.fate is not Fate.UNCHANGED
+    )
+    return _table(_CHANGE_HEADS, rows)
 
 
 def findings(check: Check) -> Table:

@@ -64,6 +64,11 @@ def html(check: Check) -> str:
         where=text.printable(check.where),
         evidence=text.printable(check.evidence),
         cure=text.printable(check.cure),
+        trials=tables.trials(check),
+        diff=_diff(check),
+        chosen="" if check.cures is None else text.printable(check.cures.recipe),
+        changes=tables.changes(check),
+        fates="" if check.contrast is None else signal_text.fates(check.contrast),
         charts=chart.charts(check),
         thinning=chart.thinning(check),
         ops=tables.ops(check),
@@ -147,6 +152,12 @@ def _digest(source: str) -> str:
 def _sentence(words: str) -> str:
     """Return words that begin with a capital, every other letter as it is."""
     return text.printable(words[:1].upper() + words[1:])
+
+
+def _diff(check: Check) -> list[str]:
+    """Return the lines of what the cure changes."""
+    lines = check.cures.diff.splitlines() if check.cures is not None else []
+    return [text.printable(each) for each in lines]
 
 
 def _severities(check: Check) -> list[tuple[str, int]]:
