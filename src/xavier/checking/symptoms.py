@@ -203,9 +203,10 @@ def _backward(signal: Signal) -> Iterator[tuple[OpSignal, float, float, float]]:
     is the largest of the last ops or what the head sends back, for the last ops may all lie in
     a branch that starts nearly closed.
     """
-    *body, head = graded(contractions(signal)) or [None]
-    if head is None or len(body) < FEWEST_OPS:
+    found = graded(contractions(signal))
+    if len(found) <= FEWEST_OPS:
         return
+    *body, head = found
     # A head's own output is the loss's business: what it sends back is the reference.
     gradients = [g for _, g in body]
     reference = max(*gradients[-FEWEST_OPS:], _sent_back(signal, *head))

@@ -146,7 +146,7 @@ class Watch:
         weight.gradient_rms = _gradient_rms(gradient)
         if weight.parameter.ndim > 1 and weight.name in self._multiplied():
             # Of the parts that are here: to compare the whole would take every process.
-            parts = (_moments._plain(weight.parameter), _moments._plain(gradient))
+            parts = (_moments.plain(weight.parameter), _moments.plain(gradient))
             weight.twins = twins(*parts)
 
     def _multiplied(self) -> set[str]:
