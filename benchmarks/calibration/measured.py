@@ -82,7 +82,7 @@ def _folds(first: float, last: float) -> float:
 
 def _log_chi(case: Case, model: nn.Module, q: float) -> float:
     """Return the sum of half the logarithms of chi_1 over the layers, from the drawn variances."""
-    weights = [each for each in model.parameters() if each.ndim > 1]
+    weights = [each.detach() for each in model.parameters() if each.ndim > 1]
     total = 0.0
     for _, weight in pairwise(weights):
         sigma_w = float(weight.square().mean().sqrt()) * math.sqrt(weight[0].numel())
