@@ -50,6 +50,7 @@ ops = st.builds(
     correlation=maybe,
     nonfinite=st.integers(0, 10**12),
     silent=st.booleans(),
+    rank=maybe,
     jacobian_mean=maybe,
     jacobian_rms=maybe,
     histogram=bins,

@@ -26,6 +26,7 @@ from benchmarks.calibration.outcomes import (  # noqa: E402
     read,
     tellable,
 )
+
 from xavier.checking import thresholds  # noqa: E402
 from xavier.checking.strain import chance  # noqa: E402
 from xavier.checking.symptoms import Kind  # noqa: E402
@@ -130,8 +131,8 @@ def test_what_is_recorded_is_measured_again(rows):
 
 def test_the_thresholds_are_those_of_the_fit(starts):
     final = fit(starts)
-    assert thresholds.TOLERANCES == pytest.approx(final.tolerances, rel=0.01)
-    assert pytest.approx(final.steepness, rel=0.01) == thresholds.STEEPNESS
+    assert pytest.approx(final.tolerances, rel=0.01) == thresholds.TOLERANCES
+    assert final.steepness == pytest.approx(thresholds.STEEPNESS, rel=0.01)
     assert list(final.tolerances) == [str(kind) for kind in Kind]
     for strain in (0.0, 0.7, 1.0, 3.0):
         odds = math.exp(thresholds.STEEPNESS * (1 - strain))

@@ -116,11 +116,64 @@ def clipped():
     return model
 
 
+class Scaled(nn.Linear):
+    """Multiplies what it computes, which the trace, in eval mode, does not see."""
+
+    factor = 1.0
+
+    def forward(self, x):
+        out = super().forward(x)
+        return self.factor * out if self.training else out
+
+
+def scaled(factor):
+    sizes = [nn.Linear(64, 64) for _ in range(8)]
+    sizes[4] = Scaled(64, 64)
+    sizes[4].factor = factor
+    model = nn.Sequential(nn.Linear(16, 64), *(m for each in sizes for m in (each, nn.ReLU())))
+    xavier.init_(model, X, seed=0)
+    return model
+
+
+def again():
+    """Return the model drawn from another seed."""
+    model = layers()
+    xavier.init_(model, X, seed=1)
+    return model
+
+
+def other_head():
+    model = net()
+    model[4] = nn.Linear(16, 3)
+    return model
+
+
+def state(model):
+    return {name: each.clone() for name, each in model.state_dict().items()}
+
+
+def repeat(model):
+    model[2].weight[:, 8:] = model[2].weight[:, :8]
+
+
+HEAD = xavier.init_(layers(), X, seed=1, only=["4.*"])  # the plan of a new head
+
 # By code: the model that has the fault, the twin that has not, and what the check is told.
 PAIRS = {
     "constant": (lambda: net(lambda m: m[2].weight.fill_(0.1)), net, {}),
     "constant-frozen": (lambda: net(freeze_constant), lambda: net(freeze), {}),
     "duplicate": (lambda: net(lambda m: m[2].weight.copy_(m[0].weight)), lambda: net(tie), {}),
+    "dtype-changed": (
+        net,
+        again,
+        {"against": {**state(net()), "0.weight": state(net())["0.weight"].half()}},
+    ),
+    "dtype-range": (lambda: net(lambda m: m[4].weight.mul_(1e6)), net, {}),
+    "drawn-over": (
+        lambda: net(lambda m: (m[4].weight.neg_(), m[0].weight.neg_())),
+        lambda: net(lambda m: m[4].weight.neg_()),
+        {"plan": HEAD, "against": state(net())},
+    ),
     "identical-units": (
         lambda: net(lambda m: m[2].weight[1].copy_(m[2].weight[0])),
         lambda: net(lambda m: m[2].weight[1].copy_(-m[2].weight[0])),
@@ -128,17 +181,25 @@ PAIRS = {
     ),
     "no-plan": (lambda: Leaning(found=True), lambda: Leaning(found=False), {}),
     "nonfinite": (lambda: with_buffer(float("nan")), lambda: with_buffer(float("-inf")), {}),
+    "not-drawn": (net, again, {"recipe": "auto", "against": state(net())}),
+    "off-theory": (lambda: scaled(4.0), lambda: scaled(1.0), {}),
+    "only-here": (lambda: with_buffer(1.0), net, {"against": state(net())}),
+    "only-there": (net, lambda: with_buffer(1.0), {"against": state(with_buffer(1.0))}),
     "parametrization-forgotten": (
         lambda: normed(forgotten=True),
         lambda: normed(forgotten=False),
         {},
     ),
+    "repeated-shards": (lambda: net(repeat), net, {}),
+    "reshaped": (other_head, net, {"against": state(net())}),
     "residual-unscaled": (lambda: residual(2.0), lambda: residual(1.0), {"recipe": "auto"}),
     "std-off-recipe": (
         lambda: net(lambda m: m[2].weight.mul_(2.0)),
         lambda: net(lambda m: m[2].weight.mul_(1.02)),
         {"recipe": "auto"},
     ),
+    "tie-broken": (net, lambda: net(tie), {"against": net(tie)}),
+    "tie-overwritten": (lambda: net(tie), net, {"plan": xavier.plan(layers(), X)}),
     "truncation-dead": (
         lambda: net(lambda m: m[0].weight.copy_(0.25 * X[:16] / X[:16].std())),  # uncut
         clipped,

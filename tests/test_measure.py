@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -18,6 +19,9 @@ from torch.utils.checkpoint import checkpoint
 from xavier._errors import ShapeError, TraceError, UnknownNameError
 from xavier._types.signal import Signal
 from xavier.frameworks.torch import _moments
+from xavier.frameworks.torch._attention import softmax_saturation
+from xavier.frameworks.torch._objective import ends_of
+from xavier.frameworks.torch._rank import effective_rank
 from xavier.frameworks.torch._restore import unchanged
 from xavier.frameworks.torch.jacobian import layer_singular_values
 from xavier.frameworks.torch.measure import measure
@@ -527,3 +531,98 @@ def test_a_long_error_is_cut_behind_a_sentence() -> None:
         measure(Raises(4, 4), torch.ones(2, 4))
     assert len(caught.value.message) < 400
     assert caught.value.hint == "switch activation checkpointing off for this run"
+
+
+def test_a_deep_look_sees_norms_sums_and_functions_and_the_rank_at_every_op() -> None:
+    class Block(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm, self.up, self.down = nn.LayerNorm(32), nn.Linear(32, 64), nn.Linear(64, 32)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x + self.down(torch.relu(self.up(self.norm(x)))) + 1.0
+
+    torch.manual_seed(0)
+    model, x = Block(), torch.randn(40, 32)
+    shallow, deep = measure(model, x), measure(model, x, deep=True)
+    assert [op.op for op in shallow.ops] == ["linear", "linear"]
+    assert [op.op for op in deep.ops] == ["layer_norm", "linear", "relu", "linear", "add"]
+    assert [bool(op.weights) for op in deep.ops] == [False, True, False, True, False]
+    norm, up, hidden, branch, stream = deep.ops
+    assert norm.rms == pytest.approx(1, rel=1e-3)
+    assert norm.rank == pytest.approx(_effective_rank(model.norm(x)), rel=1e-9)
+    assert stream.rms == pytest.approx(math.hypot(branch.rms, x.square().mean().sqrt()), rel=0.1)
+    assert stream.gradient_rms == branch.gradient_rms
+    assert hidden.rms < up.rms
+    assert [op.rank for op in shallow.ops] == [None, None]
+    for one, other in zip(shallow.ops, (up, branch), strict=True):
+        assert replace(other, index=one.index, rank=None) == one
+
+
+def _effective_rank(matrix: torch.Tensor) -> float:
+    shares = torch.linalg.svdvals(matrix.detach().double())
+    shares /= shares.sum()
+    return math.exp(-sum(float(each) * math.log(each) for each in shares))
+
+
+def test_the_effective_rank_counts_directions() -> None:
+    rows = torch.randn(50, 16, generator=torch.Generator().manual_seed(0))
+    assert effective_rank(torch.eye(16)) == pytest.approx(16)
+    assert effective_rank(rows[:, :1] * torch.ones(16)) == pytest.approx(1, abs=1e-4)
+    assert 10 < effective_rank(rows) < 16
+    assert effective_rank(rows.T, unit_axis=0) == pytest.approx(effective_rank(rows))
+    # Of a picture's tensor the positions are rows.
+    assert effective_rank(rows.T.reshape(1, 16, 5, 10), unit_axis=1) == pytest.approx(
+        effective_rank(rows)
+    )
+    for nothing in (torch.zeros(4, 4), torch.ones(4), torch.full((2, 2), math.nan)):
+        assert effective_rank(nothing) is None
+
+
+@pytest.mark.parametrize("way", ["softmax", "fused", "masked", "causal", "grouped"])
+def test_the_share_of_rows_that_choose_is_that_of_the_whole_softmax(way: str) -> None:
+    generator = torch.Generator().manual_seed(0)
+    query, key = (torch.randn(2, 4, 8, 16, generator=generator) for _ in range(2))
+    key = key[:, :2] if way == "grouped" else key
+    mask = torch.rand(8, 8, generator=generator) < 0.5 if way == "masked" else None
+    mask = torch.ones(8, 8).tril().bool() if way == "causal" else mask
+    scores = query @ (key.repeat_interleave(2, 1) if way == "grouped" else key).mT * 2
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -math.inf)
+    left = 1 - scores.softmax(-1).nan_to_num().square().sum(-1)
+    choices = (scores > -math.inf).sum(-1)
+    flat = (left < 0.05 * (1 - 1 / choices))[choices > 1].double().mean()
+    if way == "softmax":
+        found = softmax_saturation("softmax", (scores,), {"dim": -1})
+    else:
+        given = {"scale": 2.0, "attn_mask": mask if way == "masked" else None}
+        given |= {"is_causal": way == "causal", "enable_gqa": way == "grouped"}
+        name = "scaled_dot_product_attention"
+        found = softmax_saturation(name, (query, key, key), given)
+        heads = range(8)[::2]  # four of eight heads are looked at
+        left, choices = left.flatten(0, 1)[heads], choices.flatten(0, 1)[heads]
+        flat = (left < 0.05 * (1 - 1 / choices))[choices > 1].double().mean()
+    assert 0 < float(flat) < 1
+    assert found == pytest.approx(float(flat))
+
+
+def test_of_a_softmax_without_a_choice_nothing_is_said() -> None:
+    assert softmax_saturation("softmax", (torch.zeros(3, 1), -1), {}) is None
+    assert softmax_saturation("softmax", (torch.zeros(0, 4), -1), {}) is None
+
+
+def test_the_gradient_through_a_recurrent_layers_steps_is_that_of_its_input() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(3, 9, 5, requires_grad=True)
+    for first, given in ((True, x), (False, x.transpose(0, 1))):
+        layer = nn.LSTM(5, 7, batch_first=first)
+        (op,) = measure(layer, given.detach(), seed=0).ops
+        (again,) = measure(layer, given, seed=0).ops
+        assert op.step_gradients == pytest.approx(again.step_gradients)
+        output = layer(given)
+        ends, cotangents = ends_of(output, None, None, seed=0)
+        (gradient,) = torch.autograd.grad(ends, x, cotangents, retain_graph=True)
+        assert op.step_gradients == pytest.approx(
+            gradient.square().mean((0, 2)).sqrt().tolist(), rel=1e-4
+        )
+    assert len(measure(nn.GRU(5, 7), torch.randn(200, 2, 5)).ops[0].step_gradients) == 50

@@ -70,13 +70,13 @@ class Reaches:
 
 @dataclass(frozen=True, slots=True)
 class OpSignal:
-    """The signal at one op that holds a weight, or at a softmax, forward and backward.
+    """The signal at one op that holds a weight, or decides what passes, forward and backward.
 
     Attributes:
         index: Its place in the order of execution, from 0.
         op: What it computes, such as `linear` or `conv2d`.
         path: The path of the module that ran it.
-        weights: Canonical names of the parameters it reads; none of a softmax.
+        weights: Canonical names of the parameters it reads; none of a softmax, a norm or a sum.
         shape: The shape of its output.
         mean: Mean of the output.
         std: Standard deviation of the output.
@@ -92,6 +92,8 @@ class OpSignal:
             makes of several.
         step_gradients: RMS of the gradient at a recurrent layer's input, step by step (of more than
             64 steps at as many); None of any other op.
+        rank: Effective rank of its output, inputs and positions by units; None unless it was asked
+            for.
         jacobian_mean: Mean singular value of the layer's Jacobian, through the function
             that follows; None unless it was asked for.
         jacobian_rms: RMS singular value, as above.
@@ -118,6 +120,7 @@ class OpSignal:
     nonfinite: int
     silent: bool = False
     step_gradients: tuple[float, ...] | None = None
+    rank: float | None = None
     jacobian_mean: float | None = None
     jacobian_rms: float | None = None
     histogram: tuple[float, ...] | None = None

@@ -35,6 +35,7 @@ def check(  # noqa: PLR0913 - the public contract
     recipe: str | None = None,
     plan: Plan | None = None,
     jacobian: bool = False,
+    deep: bool = False,
     theory: bool = True,
     histograms: bool = False,
     against: Any = None,
@@ -57,6 +58,8 @@ def check(  # noqa: PLR0913 - the public contract
         plan: The plan that they should follow, such as the one that drew them, in place of a
             recipe's.
         jacobian: Whether to add the singular values of each dense layer's Jacobian.
+        deep: Whether to look at norms, at sums of stream and branch and at functions too, which
+            hold no weight, and to add the effective rank at every op.
         theory: Whether to hold the measurement against what the theory expects of these weights;
             costs some milliseconds an op.
         histograms: Whether to add how outputs and gradients are distributed, for a report.
@@ -80,9 +83,8 @@ def check(  # noqa: PLR0913 - the public contract
     if recipe is not None and plan is not None:
         raise PlanError("plan and recipe were both given, expected one of them")
     measuring = _framework(model, "measure")
-    signal = measuring.measure(
-        model, example, target=target, loss=loss, jacobian=jacobian, histograms=histograms
-    )
+    asked_for = {"jacobian": jacobian, "deep": deep, "histograms": histograms}
+    signal = measuring.measure(model, example, target=target, loss=loss, **asked_for)
     flow, missing = _traced(model, example) if plan is None or theory else (None, ())
     if plan is None:
         plan, missing = _planned(flow, missing, "auto" if recipe is None else recipe)

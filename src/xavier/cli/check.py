@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Draw an unhealthy model by each recipe, and tell which one mends it.",
 )
+@click.option("--deep", is_flag=True, help="Look at norms, sums and functions too, and at ranks.")
 @click.option("--jacobian", is_flag=True, help="Add the singular values of the layers' Jacobians.")
 @click.option("--no-theory", is_flag=True, help="Do not hold the signal against the theory.")
 @click.option(
@@ -179,6 +180,7 @@ def _checked(recipe: str | None, given: dict[str, Any], *, histograms: bool) -> 
             recipe=recipe,
             plan=plan,
             jacobian=given["jacobian"],
+            deep=given["deep"],
             theory=not given["no_theory"],
             histograms=histograms,
             against=given["against"],

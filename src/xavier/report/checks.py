@@ -263,6 +263,7 @@ class _Signal:
                 self._range("std", rows, lambda op: op.std, show),
             ],
             [
+                self._range("effective rank", rows, lambda op: op.rank, show),
                 self._range("Jacobian mean", rows, lambda op: op.jacobian_mean, show),
                 self._range("Jacobian RMS", rows, lambda op: op.jacobian_rms, show),
             ],

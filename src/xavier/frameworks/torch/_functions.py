@@ -41,6 +41,11 @@ PRODUCTS = frozenset(
 # These pick rows of a table by the data.
 SELECTIONS = frozenset({"__getitem__", "index_select", "take_along_dim", "gather"})
 
+# These hold no weight that they contract, and change what the signal is: where the signal is looked
+# at deeply, they are looked at too, beside the functions below.
+NORMS = frozenset({"layer_norm", "rms_norm", "group_norm", "instance_norm", "batch_norm"})
+SUMS = frozenset({"add", "add_", "__add__", "__radd__", "__iadd__"})
+
 # These are looked into rather than at.
 COMPOSITES = frozenset({"multi_head_attention_forward"})
 

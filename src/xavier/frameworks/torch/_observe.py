@@ -27,10 +27,12 @@ from xavier.frameworks.torch._functions import (
     ACTIVATIONS,
     COMPOSITES,
     LAYERS,
+    NORMS,
     PASSING,
     PRODUCTS,
     RECURRENT,
     SELECTIONS,
+    SUMS,
     TABLES,
     base,
     common,
@@ -38,6 +40,7 @@ from xavier.frameworks.torch._functions import (
 )
 from xavier.frameworks.torch._marks import Marks
 from xavier.frameworks.torch._moments import Moments
+from xavier.frameworks.torch._rank import effective_rank
 from xavier.frameworks.torch._restore import quiet_about_hooks
 from xavier.frameworks.torch._steps import Steps, steps_of
 from xavier.frameworks.torch._trees import tensors_of
@@ -63,6 +66,7 @@ class Op:
     steps: Steps | None = None
     range: Reaches | None = None
     gradient_range: Reaches | None = None
+    rank: float | None = None
     histogram: tuple[float, ...] | None = None
     gradient_histogram: tuple[float, ...] | None = None
 
@@ -77,6 +81,7 @@ class Scene:
         data: The tensors that the model is given.
         inputs: The size of the batch; 0 if unknown.
         jacobian: Whether to keep what the layers' Jacobians need.
+        deep: Whether to look at norms, sums and functions too, and at ranks.
         histograms: Whether to count how outputs and gradients are distributed.
     """
 
@@ -85,6 +90,7 @@ class Scene:
     data: list[torch.Tensor]
     inputs: int
     jacobian: bool = False
+    deep: bool = False
     histograms: bool = False
     paths: dict[int, str] = field(default_factory=dict)
 
@@ -152,8 +158,8 @@ class Observer(TorchFunctionMode):
             self._after(name, args, inputs, result)
             if before is not None:
                 self._activation(before, func, args, kwargs, result)
-            if name in SOFTMAXES and isinstance(result, torch.Tensor):
-                self._softmax(name, args, kwargs, result)
+            if isinstance(result, torch.Tensor) and self._is_station(name, inputs):
+                self._station(name, args, kwargs, result)
             op = None if steps is None else self._follows.get(result[0])
             if op is not None:
                 op.steps = steps
@@ -230,6 +236,7 @@ class Observer(TorchFunctionMode):
             output=_moments.moments(output),
             correlation=None if lookup else _moments.correlation(output, inputs=self._scene.inputs),
             silent=self._is_silent(name, inputs),
+            rank=self._rank(output, axis=1 if "conv" in name and output.ndim > 2 else -1),  # noqa: PLR2004
             range=_ranges.reaches(output),
             histogram=_moments.histogram(output) if self._scene.histograms else None,
         )
@@ -246,7 +253,20 @@ class Observer(TorchFunctionMode):
     def _steps(self, name: str, args: tuple[Any, ...]) -> Steps | None:
         return steps_of(args) if name in RECURRENT else None
 
-    def _softmax(
+    def _rank(self, tensor: torch.Tensor, *, axis: int) -> float | None:
+        return effective_rank(tensor, unit_axis=axis) if self._scene.deep else None
+
+    def _is_station(self, name: str, inputs: list[torch.Tensor]) -> bool:
+        """Tell whether an op is looked at although it contracts no weight."""
+        if name in SOFTMAXES:
+            return True
+        if not self._scene.deep:
+            return False
+        if name in SUMS:  # of the stream and a branch, not of a bias
+            return sum(map(self._is_data, inputs)) > 1 and inputs[0].shape == inputs[1].shape
+        return name in NORMS or base(name) in ACTIVATIONS
+
+    def _station(
         self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], result: torch.Tensor
     ) -> None:
         """Note an op that holds no weight, and yet decides what passes."""
@@ -254,14 +274,15 @@ class Observer(TorchFunctionMode):
             return
         op = Op(
             index=len(self.ops),
-            name=name,
+            name="add" if name in SUMS else common(base(name)),
             path=self._path(),
             weights=(),
             shape=tuple(result.shape),
             output=_moments.moments(result),
             correlation=None,
-            activation="softmax",
-            saturation=softmax_saturation(name, args, kwargs),
+            activation="softmax" if name in SOFTMAXES else "",
+            saturation=softmax_saturation(name, args, kwargs) if name in SOFTMAXES else None,
+            rank=self._rank(result, axis=-1),
         )
         self.ops.append(op)
         if result.requires_grad:

@@ -149,10 +149,10 @@ class StepObserver(Observer):
     def _steps(self, name: str, args: tuple[Any, ...]) -> None:
         """Leave the input of a recurrent layer as it is: training goes on with it."""
 
-    def _softmax(
+    def _station(
         self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], result: torch.Tensor
     ) -> None:
-        self._guarded(super()._softmax, name, args, kwargs, result)
+        self._guarded(super()._station, name, args, kwargs, result)
 
     def _await_gradient(self, op: Op, output: torch.Tensor) -> None:
         self._handles.append(output.register_hook(functools.partial(self._take_gradient, op)))

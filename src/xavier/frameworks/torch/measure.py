@@ -41,6 +41,7 @@ def measure(  # noqa: PLR0913 - the subject, and how to measure it
     loss: Loss = None,
     seed: int = 0,
     jacobian: bool = False,
+    deep: bool = False,
     histograms: bool = False,
 ) -> Signal:
     """Run the model once each way and return the signal at every op that holds a weight.
@@ -60,6 +61,8 @@ def measure(  # noqa: PLR0913 - the subject, and how to measure it
         loss: A function of output and target that returns a scalar, or `"cross_entropy"` or
             `"mse"`. With a target and no loss: cross entropy for integers, else mse.
         seed: Of the cotangent.
+        deep: Whether to measure norms, sums of two signals and functions too, which hold no weight,
+            and the effective rank at every op; costs a small decomposition an op.
         jacobian: Whether to decompose the Jacobian of each dense layer with the function
             that follows it; costs a singular value decomposition per layer.
         histograms: Whether to count how outputs and gradients are distributed.
@@ -82,7 +85,8 @@ def measure(  # noqa: PLR0913 - the subject, and how to measure it
     _require_measurable(model, example)
     objective = objective_of(loss, target)
     example = copied(example)
-    observer = Observer(_scene(model, example, jacobian=jacobian, histograms=histograms))
+    asked = {"jacobian": jacobian, "histograms": histograms, "deep": deep}
+    observer = Observer(_scene(model, example, **asked))
     leaves = _leaves(model)
     with unchanged(model), torch.inference_mode(mode=False), torch.enable_grad():
         for _, parameter in leaves:
@@ -162,15 +166,14 @@ def _is_measured(parameter: torch.Tensor) -> bool:
     return parameter.is_floating_point() or parameter.is_complex()
 
 
-def _scene(model: nn.Module, example: Any, *, jacobian: bool, histograms: bool) -> Scene:
+def _scene(model: nn.Module, example: Any, **asked: bool) -> Scene:
     data = list(tensors_in(example))
     return Scene(
         model=model,
         parameters=[(canonical(name), p) for name, p in model.named_parameters()],
         data=data,
         inputs=next((len(tensor) for tensor in data if tensor.ndim), 0),
-        jacobian=jacobian,
-        histograms=histograms,
+        **asked,
         paths={id(module): canonical(name) for name, module in model.named_modules()},
     )
 
@@ -279,6 +282,7 @@ def _op_signal(op: Op) -> OpSignal:
         nonfinite=op.output.nonfinite,
         silent=op.silent,
         step_gradients=None if op.steps is None else op.steps.gradient_rms,
+        rank=op.rank,
         jacobian_mean=mean,
         jacobian_rms=rms,
         range=op.range,

@@ -32,7 +32,7 @@ _NAMES: Final = (
 _PICTURES: Final = ("outputs", "gradients")
 _THEORY: Final = ("expected rms", "expected gradient", "not followed")
 _LOST: Final = "lost in float16"
-_JACOBIAN: Final = ("Jacobian mean", "Jacobian RMS")
+_JACOBIAN: Final = ("rank", "Jacobian mean", "Jacobian RMS")
 _WEIGHT_HEADS: Final = (
     "name", "shape", "rms", "std", "gradient rms", "update ratio", "twins",
     "Adam ratio", "below epsilon", _LOST,
@@ -94,6 +94,7 @@ def ops(check: Check) -> Table:
             *cells[at:],
             *_expected(known.get(op.index)),
             _lost(op.range),
+            signal_text.quantity(op.rank),
             signal_text.quantity(op.jacobian_mean),
             signal_text.quantity(op.jacobian_rms),
         )
