@@ -71,16 +71,17 @@ def check(  # noqa: PLR0913 - the public contract
         raise PlanError("plan and recipe were both given, expected one of them")
     measuring = _framework(model, "measure")
     signal = measuring.measure(model, example, target=target, loss=loss, jacobian=jacobian)
-    flow, missing = None, tuple[Finding, ...]()
-    if plan is None or theory:
-        flow, missing = _traced(model, example)
+    flow, missing = _traced(model, example) if plan is None or theory else (None, ())
     if plan is None:
         plan, missing = _planned(flow, missing, "auto" if recipe is None else recipe)
-    given = loss is not None or target is not None
-    expected = _expected(model, example, flow, signal, loss=given) if theory else None
+    else:
+        missing = ()
+    expected = None
+    if theory and flow is not None:
+        expected = _expected(model, example, flow, signal, unit_cotangent=loss is target is None)
     findings = (
         *_audited(model, signal, plan, asked=asked),
-        *(missing if plan is None else ()),
+        *missing,
         *off_theory(expected, signal),
         *out_of_range(signal),
     )
@@ -132,16 +133,16 @@ def _no_plan(error: PlanError | TraceError) -> Finding:
 
 
 def _expected(
-    model: Any, example: Any, flow: Flow | None, signal: Signal, *, loss: bool
+    model: Any, example: Any, flow: Flow, signal: Signal, *, unit_cotangent: bool
 ) -> Theory | None:
     """Return theory beside measurement; None where the theory has no answer."""
-    if flow is None:
-        return None
     from xavier.checking.beside import Circumstances, beside  # noqa: PLC0415
     from xavier.checking.joining import moments_held  # noqa: PLC0415
 
     actual = _framework(model, "actual")
-    given = Circumstances(not loss, actual.most_dropped(model), actual.has_frozen_norms(model))
+    given = Circumstances(
+        unit_cotangent, actual.most_dropped(model), actual.has_frozen_norms(model)
+    )
     held, wanted = moments_held(flow, signal)
     computed = {each.name for each in flow.parameters if each.parametrization is not None}
     held |= actual.second_moments(model, wanted, computed=computed)

@@ -180,7 +180,7 @@ def _summary(departs: OpPrediction | None, ops: Sequence[OpPrediction], measured
         return f"theory and measurement part at {signal_text.place(measured[departs.index])}"
     outputs = sum(each.step_output is not None and not each.limits for each in ops)
     gradients = sum(each.step_gradient is not None and not each.gradient_limits for each in ops)
-    size = len(measured)
+    size = sum(bool(op.weights) for op in measured.values())
     if outputs == gradients == size:
         return f"theory and measurement agree both ways at {text.count(size, 'op')}"
     return (
