@@ -77,32 +77,35 @@ def _on_grid(expression: Expression, roots: tuple[Root, ...]) -> Bend:
     axis = np.linspace(-_REACH, _REACH, _GRIDS[len(roots)])
     density = np.exp(-(axis**2) / 2)
     weights = density if len(roots) == 1 else np.multiply.outer(density, density)
-    grids = np.meshgrid(*[axis] * len(roots), indexing="ij")
-    # A mask's likelier side stands for both: what lies under the other is no function of roots.
-    _, masks = max(expression.cases, key=lambda case: case[0])
-
-    def values(factor: float) -> NDArray[np.float64]:
-        at = {
-            root: (root.mean + factor * math.sqrt(root.variance) * grid).ravel()
-            for root, grid in zip(roots, grids, strict=True)
-        }
-        found = expression.evaluate({**at, **masks}, factor)
-        return np.broadcast_to(found, weights.size).reshape(weights.shape)
 
     def mean(of: NDArray[np.float64]) -> float:
         return float(np.sum(of * weights) / np.sum(weights))
 
-    once, more = values(1.0), mean(values(_STEP) ** 2)
-    power = mean(once**2)
+    once, more = (_values(expression, roots, axis, factor) for factor in (1.0, _STEP))
+    power, grown = mean(once**2), mean(more**2)
     slopes = [_slope(once, weights, at=at, size=root.variance) for at, root in enumerate(roots)]
-    back = max(_ratio(fourth, second) for second, fourth in slopes)
-    grown = math.log(more / power) if more > 0 and power > 0 else math.nan
+    told = 0 < power < math.inf and 0 < grown < math.inf
     return Bend(
         forward=_ratio(mean(once**4), power) - 1,
-        backward=3 * back - 1,
-        elasticity=grown / (2 * math.log(_STEP)) if math.isfinite(grown) else 1.0,
+        backward=3 * max(_ratio(fourth, second) for second, fourth in slopes) - 1,
+        elasticity=math.log(grown / power) / (2 * math.log(_STEP)) if told else 1.0,
         slopes=tuple(second for second, _ in slopes),
     )
+
+
+def _values(
+    expression: Expression, roots: tuple[Root, ...], axis: NDArray[np.float64], factor: float
+) -> NDArray[np.float64]:
+    """Return an expression on the grid, every deviation multiplied by a factor."""
+    grids = np.meshgrid(*[axis] * len(roots), indexing="ij")
+    # A mask's likelier side stands for both: what lies under the other is no function of roots.
+    _, masks = max(expression.cases, key=lambda case: case[0])
+    at = {
+        root: (root.mean + factor * math.sqrt(root.variance) * grid).ravel()
+        for root, grid in zip(roots, grids, strict=True)
+    }
+    found = expression.evaluate({**at, **masks}, factor)
+    return np.broadcast_to(found, grids[0].size).reshape(grids[0].shape)
 
 
 def _slope(

@@ -12,6 +12,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 from xavier._types.flow import Flow, Op, OpKind
 from xavier._types.region import Region
 from xavier.checking.bends import Bends
@@ -77,14 +79,13 @@ def expect(
     Returns:
         What is expected, without ops whose weights' moments are not known.
     """
-    known = measured or Measured({}, {})
+    known, bends = measured or Measured({}, {}), Bends()
     found: dict[int, float] = {}
     feeds: dict[int, Feed] = {}
 
     def on_weights(at: int, feed: Feed | None) -> Passed:
-        op = flow.ops[at]
         power = 1.0 if feed is None else feed.forward
-        second, back = through(op, held, power)
+        second, back = through(flow.ops[at], held, power)
         if feed is not None:
             feeds[at] = feed
         if math.isnan(second):
@@ -92,24 +93,21 @@ def expect(
         found[at] = second
         return Passed(known.outputs.get(at, second), back)
 
-    vectors = {each.name: arrived_rows(each) for each in flow.parameters}
     passing = Propagation if measured is None else _Stepping
     propagation = passing(
-        flow,
-        structure,
-        planned=arrived_moments(flow),
-        rows={name: rows for name, rows in vectors.items() if rows is not None},
-        on_weights=on_weights,
+        flow, structure, planned=arrived_moments(flow), rows=_rows(flow), on_weights=on_weights
     )
     propagation.run()
-    bends = Bends()
     back = gradients(
-        propagation,
-        cotangent=cotangent,
-        measured=known.gradients,
-        derivatives=bends.slopes,
+        propagation, cotangent=cotangent, measured=known.gradients, derivatives=bends.slopes
     )
     return Expected(found, back, feeds, propagation, bends)
+
+
+def _rows(flow: Flow) -> dict[str, np.ndarray]:
+    """Return the vectors that are constants by parts."""
+    vectors = {each.name: arrived_rows(each) for each in flow.parameters}
+    return {name: rows for name, rows in vectors.items() if rows is not None}
 
 
 class _Stepping(Propagation):

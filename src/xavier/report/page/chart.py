@@ -135,25 +135,37 @@ def _chart(check: Check, name: str, key: str, measure: Measure, expect: Expect) 
         signal_text.breaks_at(check),
     )
     points = tuple(point for column in range(columns) if (point := plot.point(column)))
-    width = 100 / max(columns, 1)
-    runs = _runs([point for point in points if point.kind == "plain"], width)
-    expected = _runs([point for point in points if point.theory], width)
+    line, band = _measured(points, 100 / max(columns, 1))
+    middle, chance = _expected(points, 100 / max(columns, 1))
     return Chart(
         name=name,
         key=key,
         points=points,
-        line="".join(_through([(each.x, each.y) for each in run]) for run in runs),
-        band="".join(_around([(p.x, *p.span) for p in run if p.span]) for run in runs)
-        if columns < len(ops)
-        else "",
-        theory="".join(_through([(p.x, p.theory[0]) for p in run if p.theory]) for run in expected),
-        chance="".join(
-            _around([(p.x, *p.theory[1:]) for p in run if p.theory]) for run in expected
-        ),
+        line=line,
+        band=band if columns < len(ops) else "",
+        theory=middle,
+        chance=chance,
         ticks=tuple(_ticks(plot.scale)),
         ends=tuple(_ends(ops)),
         notes=tuple(_notes(points)),
     )
+
+
+def _measured(points: Sequence[Point], width: float) -> tuple[str, str]:
+    """Return a path through the plain points, and one around their spans."""
+    runs = _runs([point for point in points if point.kind == "plain"], width)
+    line = (_through([(each.x, each.y) for each in run]) for run in runs)
+    band = (_around([(each.x, *each.span) for each in run if each.span]) for run in runs)
+    return "".join(line), "".join(band)
+
+
+def _expected(points: Sequence[Point], width: float) -> tuple[str, str]:
+    """Return a path through what the theory expects, and one around its bounds."""
+    known = _runs([point for point in points if point.theory], width)
+    runs = [[(each.x, *each.theory) for each in run if each.theory] for run in known]
+    line = (_through([(x, y) for x, y, _, _ in run]) for run in runs)
+    band = (_around([(x, top, bottom) for x, _, top, bottom in run]) for run in runs)
+    return "".join(line), "".join(band)
 
 
 class _Plot:
