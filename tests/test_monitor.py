@@ -237,7 +237,7 @@ def test_an_error_of_the_monitor_s_own_is_a_note(monkeypatch):
         raise RuntimeError("no such luck")
 
     monkeypatch.setattr(watch._moments, "correlation", broken)
-    monkeypatch.setattr(watch._moments, "twins", broken)
+    monkeypatch.setattr(watch, "twins", broken)
     model, twin = perceptron(), perceptron()
     monitor = xavier.Monitor(model)
     assert losses(model, monitor) == losses(twin)

@@ -26,7 +26,9 @@ def overwritten(groups: Iterable[tuple[str, ...]], plan: Plan | None) -> tuple[F
         groups: The names of each tensor that has several.
         plan: What drew them; without it nothing is known.
     """
-    drawn = {each.name for each in plan.assignments} if plan else set[str]()
+    if plan is None:
+        return ()
+    drawn = {each.name for each in plan.assignments}
     apart = ([name for name in group if name in drawn] for group in groups)
     return tuple(_overwritten(names) for names in apart if names[1:])
 

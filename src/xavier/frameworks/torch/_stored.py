@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from xavier.frameworks.torch._parametrizations import effective_weights
+from xavier.frameworks.torch._restore import unchanged
 from xavier.frameworks.torch.names import buffers, canonical, slots
 from xavier.frameworks.torch.owners import made_anew
 
@@ -118,7 +119,7 @@ def unwritten(model: nn.Module) -> Iterator[tuple[str, tuple[int, ...]]]:
     """Yield buffers that are zero everywhere and to which their owners give other values.
 
     Fresh memory most often holds zeros, so that what `to_empty` left looks like them. Owners'
-    initializers are run on a double: call this under `unchanged`.
+    initializers are run on a double, and all that they touch is put back.
 
     Args:
         model: The model, on a real device.
@@ -130,11 +131,16 @@ def unwritten(model: nn.Module) -> Iterator[tuple[str, tuple[int, ...]]]:
         slot.name: slot.shape
         for slot in buffers(model)
         if slot.stored.numel()
+        and not slot.stored.is_quantized
         and slot.stored.layout == torch.strided
         and not slot.stored.any()
         and not slot.name.endswith(_BEGIN_AT_ZERO)
     }
-    for name, value in (made_anew(model, silent) if silent else {}).items():
+    if not silent:
+        return
+    with unchanged(model):
+        made = made_anew(model, silent)
+    for name, value in made.items():
         if value.any():
             yield name, silent[name]
 
