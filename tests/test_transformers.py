@@ -69,7 +69,8 @@ def test_drawn_models_are_healthy_and_follow_their_plan(name):
     plan = xavier.init_(model, example, seed=0)
     check = xavier.check(model, example, recipe="auto")
     assert check.verdict is xavier.Verdict.HEALTHY
-    assert {each.code for each in check.findings} <= {"zero-weight"}
+    # A layer scale of 1e-6 makes branches that float16 would lose.
+    assert {each.code for each in check.findings} <= {"zero-weight", "dtype-range"}
     again, _ = MODELS[name]()
     before = snapshot(again)
     with pytest.warns(xavier.XavierWarning, match="the same bits"):

@@ -155,8 +155,10 @@ def _output(signal: Signal) -> Symptom | None:
 
 
 def _gradient_growth(signal: Signal) -> Symptom | None:
+    """A gradient that is large where the output is small is undone by the norm that made it so."""
+    last = max((op.rms for op in contractions(signal)[-FEWEST_OPS - 1 : -1]), default=0.0)
     depth = [
-        (op, _log(gradient) - math.log(reference))
+        (op, _log(gradient) - math.log(reference) + min(0.0, _log(op.rms) - _log(last)))
         for op, gradient, _, reference in _backward(signal)
     ]
     steps = [(op, _log(max(each)) - math.log(each[-1])) for op, each in _through_steps(signal)]
