@@ -122,7 +122,6 @@ CHANGED = {
     "sigmoids": [
         ((50, torch.tanh), {}),
         ((50, torch.sigmoid), {"before": lambda: nn.BatchNorm1d(64)}),
-        ((50, torch.sigmoid), {"skip": True}),
     ],
     "saturated by a factor": [((6, torch.tanh), {"before": lambda: nn.LayerNorm(64)})],
     "a stream that grows": [
@@ -282,6 +281,17 @@ def test_a_rehearsal_puts_back_weights_that_are_drawn_behind_the_frameworks_back
 # What cannot be tried
 
 
+def test_a_skip_takes_most_of_the_strain_of_fifty_sigmoids():
+    """It is just over 1, and Adam brings the loss on digits from 2.3 to 0.15 in 120 steps."""
+    strains = []
+    for skip in (False, True):
+        model = stack(50, torch.sigmoid, skip=skip)
+        xavier.init_(model, EXAMPLE, seed=0)
+        strains.append(xavier.check(model, EXAMPLE).strain)
+    assert strains[0] > 5
+    assert strains[1] < 1.2
+
+
 def test_a_recipe_that_cannot_be_drawn_is_told_of_and_the_others_go_on():
     found = tried(stack(20, torch.square), recipes=["xavier", "lsuv"])
     first, second = found.cures.trials
@@ -293,8 +303,9 @@ def test_a_recipe_that_cannot_be_drawn_is_told_of_and_the_others_go_on():
 def test_a_check_by_a_recipe_that_cannot_be_planned_says_so_and_judges_the_signal():
     found = xavier.check(stack(20, torch.square), EXAMPLE, recipe="xavier")
     assert found.verdict == "vanishing"
-    assert [(each.code, each.severity) for each in found.findings] == [("no-plan", "note")]
-    assert "power is infinite" in found.findings[0].message
+    assert all(each.severity == "note" for each in found.findings)
+    (told,) = (each.message for each in found.findings if each.code == "no-plan")
+    assert "power is infinite" in told
 
 
 def test_unknown_recipes_and_nothing_to_try_are_refused():

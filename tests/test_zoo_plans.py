@@ -229,4 +229,5 @@ def test_every_model_is_healthy_under_auto_but_for_the_one_that_nothing_mends(na
     check = xavier.check(model, batch, recipe="auto")
     lost = name == "deep_sigmoid_mlp"
     assert check.verdict is (xavier.Verdict.VANISHING if lost else xavier.Verdict.HEALTHY)
-    assert {each.code for each in check.findings} <= {"zero-weight"}
+    # Of fifty sigmoids' gradients, and of a layer scale of 1e-6, float16 would lose much.
+    assert {each.code for each in check.findings} <= {"zero-weight", "dtype-range"}

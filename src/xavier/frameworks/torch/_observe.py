@@ -153,7 +153,9 @@ class Observer(TorchFunctionMode):
         inputs = tensors_of((args, kwargs))
         before = self._before_activation(name, inputs)
         steps = self._steps(name, args)
-        result = func(*(args if steps is None else steps.args), **kwargs)
+        if steps is not None:
+            args = (steps.probe(args[0]), *args[1:])
+        result = func(*args, **kwargs)
         if inputs and name not in {"size", "dim", "stride", "__len__", "__set__"}:
             self._after(name, args, inputs, result)
             if before is not None:

@@ -14,29 +14,32 @@ _MOST: Final = 64  # steps that are told; of more, as many evenly spaced, with t
 
 
 class Steps:
-    """A recurrent layer's input, of which the gradient is wanted step by step.
-
-    Args:
-        args: What the layer is called with.
+    """The gradient at a recurrent layer's input, step by step.
 
     Attributes:
-        args: The same, with an input that a gradient reaches.
-        leaf: That input, if it has no history through which a gradient would come by itself.
+        leaf: The input that the layer is given, if it had no history through which a gradient would
+            come by itself: then `keep` must be called with its gradient.
+        gradient_rms: The RMS of the gradient at every step; None if none has come.
     """
 
-    def __init__(self, args: tuple[Any, ...]) -> None:
-        given: torch.Tensor = args[0]
-        self.leaf = None if given.requires_grad else given.detach().requires_grad_()
-        self.input = given.view_as(given) if self.leaf is None else self.leaf
-        self.args = (self.input, *args[1:])
-        self.first = bool(args[-1])
+    def __init__(self, *, batch_first: bool) -> None:
+        self.leaf: torch.Tensor | None = None
         self.gradient_rms: tuple[float, ...] | None = None
-        if self.leaf is None:
-            self.input.register_hook(self.keep)
+        self._batch_first = batch_first
+
+    def probe(self, given: torch.Tensor) -> torch.Tensor:
+        """Return a layer's input as one whose gradient is noted."""
+        if not given.requires_grad:
+            self.leaf = given.detach().requires_grad_()
+            return self.leaf
+        # The view is not held here, which would tie it, its history and this into a knot.
+        seen = given.view_as(given)
+        seen.register_hook(self.keep)
+        return seen
 
     def keep(self, gradient: torch.Tensor) -> None:
         """Note the RMS of the gradient at every step."""
-        steps = gradient.detach().movedim(1 if self.first else 0, 0)
+        steps = gradient.detach().movedim(1 if self._batch_first else 0, 0)
         space = max(1, -(-len(steps) // _MOST))
         chosen = steps.flip(0)[::space].flip(0)
         self.gradient_rms = tuple(_moments.moments(each).rms for each in chosen)
@@ -48,4 +51,4 @@ def steps_of(args: tuple[Any, ...]) -> Steps | None:
         return None
     given = args[0]
     usable = given.ndim == _AXES and given.numel() and given.is_floating_point()
-    return Steps(args) if usable and torch.is_grad_enabled() else None
+    return Steps(batch_first=bool(args[-1])) if usable and torch.is_grad_enabled() else None

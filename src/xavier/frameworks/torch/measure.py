@@ -210,8 +210,8 @@ def _gradients(
     parameters = [p for _, p in leaves if p.requires_grad]
     if not parameters:
         return [None] * len(leaves)
-    steps = [op.steps for op in ops if op.steps is not None and op.steps.leaf is not None]
-    inputs = [*parameters, *(each.input for each in steps)]
+    steps = [(op.steps, op.steps.leaf) for op in ops if op.steps and op.steps.leaf is not None]
+    inputs = [*parameters, *(leaf for _, leaf in steps)]
     try:
         found = torch.autograd.grad(ends, inputs, cotangents, allow_unused=True)
     except Exception as error:
@@ -219,7 +219,7 @@ def _gradients(
             f"the backward pass raised {type(error).__name__}: {brief(str(error))}",
             hint=hint_for_backward(error),
         ) from error
-    for each, gradient in zip(steps, found[len(parameters) :], strict=True):
+    for (each, _), gradient in zip(steps, found[len(parameters) :], strict=True):
         if gradient is not None:
             each.keep(gradient)
     by_identity = {id(p): gradient for p, gradient in zip(parameters, found, strict=False)}
