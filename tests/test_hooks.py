@@ -101,8 +101,11 @@ def test_every_line_is_an_annotation_with_the_words_of_the_check(folder):
     assert all(map(COMMAND.fullmatch, lines)), lines
     verdict, *findings = lines
     assert verdict.startswith("::error title=xavier%3A vanishing at layers.")
-    assert all(each.startswith("::warning title=xavier%3A std-off-recipe::") for each in findings)
-    assert len(findings) == 41
+    off = [each for each in findings if "xavier%3A std-off-recipe::" in each]
+    assert all(each.startswith("::warning title=") for each in off)
+    assert len(off) == 41
+    (small,) = set(findings) - set(off)  # that float16 would lose the gradient is a note
+    assert small.startswith("::notice title=xavier%3A dtype-range::")
     assert "times the" in _read(verdict)
 
 
