@@ -107,7 +107,7 @@ def test_every_line_is_an_annotation_with_the_words_of_the_check(folder):
     rest = set(findings) - set(off)  # that float16 would lose the gradients are notes
     assert rest
     assert all(each.startswith("::notice title=xavier%3A dtype-range::") for each in rest)
-    assert "times the" in _read(verdict)
+    assert "times that of the last ops" in _read(verdict)
 
 
 def test_several_models_are_groups_of_annotations(folder):
