@@ -29,6 +29,12 @@ def chance(total: float) -> float:
     return 1 / (1 + math.exp(min(STEEPNESS * (total - 1), 700.0)))
 
 
+def odds_of(total: float) -> str:
+    """Return the chance in words, in whole percent."""
+    share = chance(total)
+    return "under 1 %" if share < 0.01 else f"{100 * share:.0f} %"  # noqa: PLR2004
+
+
 def strain_of(signal: Signal) -> float | None:
     """Return the strain of a signal; None where its numbers are not finite."""
     total = strain(symptoms(signal))

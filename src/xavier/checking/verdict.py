@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from xavier._types.signal import Finding, OpSignal, Severity, Signal, Verdict
-from xavier.checking.strain import chance, strain
+from xavier.checking.strain import odds_of, strain
 from xavier.checking.symptoms import contractions, graded, place, symptoms
 from xavier.checking.thresholds import FALSE_ALARMS, TWIN_SHARE, dead_share_bound, units
 
@@ -153,7 +153,7 @@ def _strained(signal: Signal) -> Iterator[Fault]:
     if total <= 1:
         return
     beyond = [each for each in found if each.share >= 1] or [max(found, key=lambda s: s.share)]
-    odds = f"strain {total:.3g}: {chance(total):.0%} of the calibration's such starts trained"
+    odds = f"strain {total:.3g}, from which by the calibration {odds_of(total)} of starts train"
     for verdict in (Verdict.EXPLODING, Verdict.VANISHING, Verdict.COLLAPSED, Verdict.SATURATED):
         called = [each for each in beyond if each.verdict is verdict]
         if called:
