@@ -85,30 +85,25 @@ def check(  # noqa: PLR0913 - the public contract
     measuring = _framework(model, "measure")
     asked_for = {"jacobian": jacobian, "deep": deep, "histograms": histograms}
     signal = measuring.measure(model, example, target=target, loss=loss, **asked_for)
-    flow, missing = _traced(model, example) if plan is None or theory else (None, ())
-    if plan is None:
-        plan, missing = _planned(flow, missing, "auto" if recipe is None else recipe)
-    else:
-        missing = ()
+    flow, plan, missing = _followed(model, example, plan, recipe, theory=theory)
     expected = None
     if theory and flow is not None:
-        expected = _expected(model, example, flow, signal, unit_cotangent=loss is target is None)
+        plain = loss is None and target is None
+        expected = _expected(model, example, flow, signal, unit_cotangent=plain)
+    held = None if against is None else _contrasted(model, against, plan, asked=asked)
     findings = (
         *_audited(model, signal, plan, asked=asked),
         *missing,
         *off_theory(expected, signal),
         *out_of_range(signal),
+        *(held.findings if held is not None else ()),
     )
-    held = None if against is None else _contrasted(model, against, plan, asked=asked)
-    findings = findings if held is None else (*findings, *held.findings)
-    faults = judge(signal, findings)
-    signal = replace(signal, notes=(*signal.notes, *outside(signal)))
-    follows = plan is not None and plan.recipe == "auto" and _follows_plan(findings)
-    told = tuple(each for each in findings if each.code not in silenced)
-    outcome = _outcome(faults, told, signal, drawn_by_auto=follows)
-    digest = "" if plan is None else plan.model_digest
-    outcome = replace(outcome, model_digest=digest, theory=expected, contrast=held)
-    return replace(outcome, strain=strain_of(signal))
+    return replace(
+        _outcome(signal, findings, plan, silenced),
+        model_digest="" if plan is None else plan.model_digest,
+        theory=expected,
+        contrast=held,
+    )
 
 
 def _framework(model: Any, file: str) -> Any:
@@ -134,15 +129,21 @@ def _traced(model: Any, example: Any) -> tuple[Flow | None, tuple[Finding, ...]]
         return None, (_no_plan(error),)
 
 
-def _planned(
-    flow: Flow | None, missing: tuple[Finding, ...], recipe: str
-) -> tuple[Plan | None, tuple[Finding, ...]]:
+def _followed(
+    model: Any, example: Any, plan: Plan | None, recipe: str | None, *, theory: bool
+) -> tuple[Flow | None, Plan | None, tuple[Finding, ...]]:
+    """Return the flow, if anything needs it, the plan, and why there is none."""
+    flow, missing = _traced(model, example) if plan is None or theory else (None, ())
+    if plan is not None:
+        return flow, plan, ()
+    if flow is None:
+        return None, None, missing
     from xavier.planning.api import plan_of  # noqa: PLC0415 - loads much that an import need not
 
     try:
-        return (None, missing) if flow is None else (plan_of(flow, recipe=recipe), ())
+        return flow, plan_of(flow, recipe="auto" if recipe is None else recipe), ()
     except (ActivationError, PlanError, TraceError) as error:
-        return None, (_no_plan(error),)
+        return flow, None, (_no_plan(error),)
 
 
 def _no_plan(error: ActivationError | PlanError | TraceError) -> Finding:
@@ -194,37 +195,31 @@ def _contrasted(model: Any, against: Any, plan: Plan | None, *, asked: bool) -> 
     return contrast(model, against, plan=plan, severity=severity)
 
 
+def _outcome(
+    signal: Signal, findings: tuple[Finding, ...], plan: Plan | None, silenced: frozenset[str]
+) -> Check:
+    """Return the verdict on a signal and findings, of which the silenced ones are not told."""
+    faults = judge(signal, findings)
+    first = faults[0] if faults else None
+    by_auto = plan is not None and plan.recipe == "auto" and _follows_plan(findings)
+    return Check(
+        verdict=Verdict.HEALTHY if first is None else first.verdict,
+        verdicts=tuple(fault.verdict for fault in faults) or (Verdict.HEALTHY,),
+        where="" if first is None else first.where,
+        evidence=healthy_evidence(signal) if first is None else first.evidence,
+        cure="" if first is None else _cure(first, signal, drawn_by_auto=by_auto),
+        findings=tuple(each for each in findings if each.code not in silenced),
+        signal=replace(signal, notes=(*signal.notes, *outside(signal))),
+        strain=strain_of(signal),
+    )
+
+
 def _follows_plan(findings: tuple[Finding, ...]) -> bool:
     off = {"std-off-recipe", "residual-unscaled", "constant", "nonfinite", "uninitialized"}
     return not any(finding.code in off for finding in findings)
 
 
-def _outcome(
-    faults: tuple[Fault, ...],
-    findings: tuple[Finding, ...],
-    signal: Signal,
-    *,
-    drawn_by_auto: bool,
-) -> Check:
-    if not faults:
-        return Check(
-            verdict=Verdict.HEALTHY,
-            verdicts=(Verdict.HEALTHY,),
-            where="",
-            evidence=healthy_evidence(signal),
-            cure="",
-            findings=findings,
-            signal=signal,
-        )
-    first = faults[0]
-    return Check(
-        verdict=first.verdict,
-        verdicts=tuple(fault.verdict for fault in faults),
-        where=first.where,
-        evidence=first.evidence,
-        cure=cures.FINITE_EXAMPLE
-        if first.verdict is Verdict.BROKEN and NONFINITE_EXAMPLE in signal.notes
-        else cures.cure(first.verdict, first.where, drawn_by_auto=drawn_by_auto),
-        findings=findings,
-        signal=signal,
-    )
+def _cure(fault: Fault, signal: Signal, *, drawn_by_auto: bool) -> str:
+    if fault.verdict is Verdict.BROKEN and NONFINITE_EXAMPLE in signal.notes:
+        return cures.FINITE_EXAMPLE
+    return cures.cure(fault.verdict, fault.where, drawn_by_auto=drawn_by_auto)
