@@ -626,3 +626,18 @@ def test_the_gradient_through_a_recurrent_layers_steps_is_that_of_its_input() ->
             gradient.square().mean((0, 2)).sqrt().tolist(), rel=1e-4
         )
     assert len(measure(nn.GRU(5, 7), torch.randn(200, 2, 5)).ops[0].step_gradients) == 50
+
+
+def test_of_packed_sequences_it_is_told_that_their_steps_are_one() -> None:
+    class Packed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.cell = nn.GRU(5, 7, batch_first=True)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            packed = nn.utils.rnn.pack_padded_sequence(x, torch.tensor([4, 2]), batch_first=True)
+            return self.cell(packed)[1]
+
+    signal = measure(Packed(), torch.randn(2, 4, 5))
+    assert signal.notes == ("cell: the steps of packed sequences are not told apart",)
+    assert signal.ops[0].step_gradients is None

@@ -42,7 +42,7 @@ from xavier.frameworks.torch._marks import Marks
 from xavier.frameworks.torch._moments import Moments
 from xavier.frameworks.torch._rank import effective_rank
 from xavier.frameworks.torch._restore import quiet_about_hooks
-from xavier.frameworks.torch._steps import Steps, steps_of
+from xavier.frameworks.torch._steps import Steps, is_packed, steps_of
 from xavier.frameworks.torch._trees import tensors_of
 
 
@@ -253,7 +253,11 @@ class Observer(TorchFunctionMode):
         )
 
     def _steps(self, name: str, args: tuple[Any, ...]) -> Steps | None:
-        return steps_of(args) if name in RECURRENT else None
+        if name not in RECURRENT:
+            return None
+        if is_packed(args):
+            self.notes.append(f"{self._path()}: the steps of packed sequences are not told apart")
+        return steps_of(args)
 
     def _rank(self, tensor: torch.Tensor, *, axis: int) -> float | None:
         return effective_rank(tensor, unit_axis=axis) if self._scene.deep else None

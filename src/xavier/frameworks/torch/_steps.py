@@ -52,3 +52,8 @@ def steps_of(args: tuple[Any, ...]) -> Steps | None:
     given = args[0]
     usable = given.ndim == _AXES and given.numel() and given.is_floating_point()
     return Steps(batch_first=bool(args[-1])) if usable and torch.is_grad_enabled() else None
+
+
+def is_packed(args: tuple[Any, ...]) -> bool:
+    """Tell whether a recurrent layer is called with a packed sequence: sizes of batches follow."""
+    return len(args) > 1 and isinstance(args[1], torch.Tensor) and args[1].dtype == torch.int64
