@@ -766,3 +766,54 @@ def test_a_recurrence_without_memory_at_the_start_is_not_dead(cell: type[nn.Modu
             nn.init.zeros_(parameter)
     shape = (32, 16) if cell is nn.LSTMCell else (32, 5, 16)
     assert Verdict.DEAD not in check(model, torch.randn(*shape)).verdicts
+
+
+class FinalState(nn.Module):
+    """A recurrent layer of which only the state is used, or only the memory."""
+
+    def __init__(self, *, memory: bool, **settings: Any) -> None:
+        super().__init__()
+        self.cell = nn.LSTM(8, 16, **settings)
+        self.head = nn.Linear(settings.get("proj_size", 16), 4)
+        self.memory = memory
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        _, (state, memory) = self.cell(x)
+        return self.head((memory if self.memory else state)[-1])
+
+
+@pytest.mark.parametrize("memory", [True, False])
+@pytest.mark.parametrize("layers", [1, 3])
+def test_a_recurrent_layer_of_which_the_last_state_is_used_is_checked(
+    memory: bool, layers: int
+) -> None:
+    model = FinalState(memory=memory, num_layers=layers)
+    found = check(model, torch.randn(12, 3, 8))
+    assert found.verdict is Verdict.HEALTHY
+    assert len(found.signal.ops[0].step_gradients or ()) == 12
+
+
+@pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")  # torch's
+def test_a_projected_recurrent_layer_is_checked() -> None:
+    found = check(FinalState(memory=False, proj_size=6), torch.randn(12, 3, 8))
+    assert found.verdict is Verdict.HEALTHY
+
+
+@pytest.mark.parametrize("end", [torch.log, lambda z: z.masked_fill(z < 0, math.nan)])
+def test_an_output_that_is_not_finite_is_broken_and_a_mask_is_not(end: Any) -> None:
+    class Ended(nn.Module):
+        def __init__(self, end: Any) -> None:
+            super().__init__()
+            self.head, self.end = nn.Linear(8, 4), end
+
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            z = self.head(x)
+            return z, self.end(z)
+
+    torch.manual_seed(0)
+    x = torch.randn(16, 8)
+    found = check(Ended(end), x)
+    assert (found.verdict, found.where) == (Verdict.BROKEN, "head")
+    assert "output holds NaN" in found.evidence
+    masked = check(Ended(lambda z: z.masked_fill(z < 0, -math.inf)), x)
+    assert masked.verdict is Verdict.HEALTHY

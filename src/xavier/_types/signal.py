@@ -170,6 +170,7 @@ class WeightSignal:
 
 
 NONFINITE_EXAMPLE: Final = "the example itself holds numbers that are not finite"
+NONFINITE_OUTPUT: Final = "the model's output holds NaN or infinity"
 
 
 @dataclass(frozen=True, slots=True)

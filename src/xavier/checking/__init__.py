@@ -167,7 +167,7 @@ def _expected(
     held |= actual.second_moments(model, wanted, computed=computed)
     try:
         return beside(actual.with_inputs(flow, example), signal, held, given)
-    except (ActivationError, ArithmeticError):
+    except (ActivationError, ArithmeticError, RecursionError):
         return None
 
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
+from typing import Final
 
 from xavier._types.signal import Signal
 from xavier.checking.symptoms import Symptom, contractions, symptoms
 from xavier.checking.thresholds import CALIBRATED_OPS, CALIBRATED_UNITS, STEEPNESS, units
+
+_SURPRISES: Final = 0.05
 
 
 def strain(found: Iterable[Symptom]) -> float:
@@ -30,9 +33,9 @@ def chance(total: float) -> float:
 
 
 def odds_of(total: float) -> str:
-    """Return the chance in words, in whole percent."""
+    """Return the chance in words; of the calibration's own, 5 % train where none was predicted."""
     share = chance(total)
-    return "under 1 %" if share < 0.01 else f"{100 * share:.0f} %"  # noqa: PLR2004
+    return "5 % or less" if share < _SURPRISES else f"{100 * share:.0f} %"
 
 
 def strain_of(signal: Signal) -> float | None:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from xavier._types.signal import Finding, OpSignal, Severity, Signal, Verdict
+from xavier._types.signal import NONFINITE_OUTPUT, Finding, OpSignal, Severity, Signal, Verdict
 from xavier.checking.strain import odds_of, strain
 from xavier.checking.symptoms import contractions, graded, place, symptoms
 from xavier.checking.thresholds import FALSE_ALARMS, TWIN_SHARE, dead_share_bound, units
@@ -72,6 +72,9 @@ def _broken(signal: Signal, findings: Sequence[Finding]) -> Fault | None:
         if op.gradient_rms is not None and not math.isfinite(op.gradient_rms):
             text = f"the gradient at the output of {op.op} is not finite"
             return Fault(Verdict.BROKEN, place(op), text)
+    if NONFINITE_OUTPUT in signal.notes:
+        where = place(signal.ops[-1]) if signal.ops else ""
+        return Fault(Verdict.BROKEN, where, f"{NONFINITE_OUTPUT}, after the last op's is finite")
     for finding in findings:
         if finding.code == "nonfinite" and finding.severity is Severity.ERROR:
             return Fault(Verdict.BROKEN, finding.path, finding.message)
@@ -153,7 +156,9 @@ def _strained(signal: Signal) -> Iterator[Fault]:
     if total <= 1:
         return
     beyond = [each for each in found if each.share >= 1] or [max(found, key=lambda s: s.share)]
-    odds = f"strain {total:.3g}, from which by the calibration {odds_of(total)} of starts train"
+    odds = (
+        f"strain {total:.3g}: the calibration predicts that {odds_of(total)} of such starts train"
+    )
     for verdict in (Verdict.EXPLODING, Verdict.VANISHING, Verdict.COLLAPSED, Verdict.SATURATED):
         called = [each for each in beyond if each.verdict is verdict]
         if called:

@@ -378,7 +378,9 @@ def _without_dispatch(func: types.FunctionType) -> Callable[..., Any]:
     return twin
 
 
-def _keep_gradient(op: Op, gradient: torch.Tensor, *, histogram: bool) -> None:
+def _keep_gradient(op: Op, gradient: torch.Tensor | None, *, histogram: bool) -> None:
+    if gradient is None:
+        return  # one of several outputs, and the loss uses another
     op.gradient = _moments.moments(gradient)
     op.gradient_range = _ranges.reaches(gradient)
     if histogram:

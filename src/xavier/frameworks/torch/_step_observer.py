@@ -157,8 +157,10 @@ class StepObserver(Observer):
     def _await_gradient(self, op: Op, output: torch.Tensor) -> None:
         self._handles.append(output.register_hook(functools.partial(self._take_gradient, op)))
 
-    def _take_gradient(self, op: Op, gradient: torch.Tensor) -> None:
+    def _take_gradient(self, op: Op, gradient: torch.Tensor | None) -> None:
         self._on_gradient()
+        if gradient is None:
+            return  # one of several outputs, and the loss uses another
         if held_elsewhere(gradient):
             self.note(f"{op.path}: its gradient could not be read, of a tensor class of its own")
         else:

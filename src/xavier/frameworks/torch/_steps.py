@@ -37,8 +37,10 @@ class Steps:
         seen.register_hook(self.keep)
         return seen
 
-    def keep(self, gradient: torch.Tensor) -> None:
+    def keep(self, gradient: torch.Tensor | None) -> None:
         """Note the RMS of the gradient at every step."""
+        if gradient is None:
+            return
         steps = gradient.detach().movedim(1 if self._batch_first else 0, 0)
         space = max(1, -(-len(steps) // _MOST))
         chosen = steps.flip(0)[::space].flip(0)

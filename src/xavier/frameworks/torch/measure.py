@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from xavier._errors import TraceError, brief
-from xavier._types.signal import NONFINITE_EXAMPLE, OpSignal, Signal, WeightSignal
+from xavier._types.signal import NONFINITE_EXAMPLE, NONFINITE_OUTPUT, OpSignal, Signal, WeightSignal
 from xavier.frameworks.torch import _moments, _ranges
 from xavier.frameworks.torch._copies import twins
 from xavier.frameworks.torch._example import (
@@ -103,6 +103,7 @@ def measure(  # noqa: PLR0913 - the subject, and how to measure it
             *_unseen(observer.ops, leaves),
             *_unreached(observer.ops, leaves, gradients),
             *_of_example(example, observer.ops),
+            *_of_output(output),
         )
     return Signal(ops=tuple(map(_op_signal, observer.ops)), weights=weights, notes=notes)
 
@@ -307,6 +308,15 @@ def _of_example(example: Any, ops: list[Op]) -> Iterator[str]:
         data = (each for each in tensors_in(example) if each.layout == torch.strided)
         if not all(bool(each.isfinite().all()) for each in data):
             yield NONFINITE_EXAMPLE
+
+
+def _of_output(output: Any) -> Iterator[str]:
+    """Say so if the output is not finite; minus infinity is a mask's right."""
+    numbers = (each for each in tensors_in(output) if each.layout == torch.strided)
+    if any(
+        bool((each.isnan() | each.isposinf()).any()) for each in numbers if each.is_floating_point()
+    ):
+        yield NONFINITE_OUTPUT
 
 
 def _unseen(ops: list[Op], leaves: list[tuple[str, nn.Parameter]]) -> Iterator[str]:
