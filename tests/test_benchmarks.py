@@ -98,7 +98,7 @@ def test_a_check_is_timed_beside_a_plain_pass(tmp_path: Path) -> None:
     (costs,) = json.loads((tmp_path / "result.json").read_text())["models"].values()
     assert costs["seconds, processor"]["check"] > costs["seconds, processor"]["plain"] > 0
     assert costs["times plain, wall"]["plain"] == costs["memory, times plain"]["plain"] == 1
-    assert costs["profile"]["__init__.py:check"] > costs["profile"]["measure.py:measure"] > 0
+    assert costs["profile"]["__init__.py:check"] == max(costs["profile"].values()) > 0
 
 
 def test_the_cost_of_a_monitor_is_measured(tmp_path: Path) -> None:
