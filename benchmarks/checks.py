@@ -140,7 +140,7 @@ def _profile(run: Callable[[], object]) -> dict[str, float]:
     """Return the seconds of the functions of the package that took most, with what they call."""
     profiler = cProfile.Profile()
     profiler.runcall(run)
-    spent = pstats.Stats(profiler).stats  # type: ignore[attr-defined]
+    spent = pstats.Stats(profiler).stats  # type: ignore[attr-defined] - the stub lacks it
     ours = {
         f"{Path(path).name}:{name}": row[3]
         for (path, _, name), row in spent.items()

@@ -121,7 +121,7 @@ def _profile(options: argparse.Namespace) -> dict[str, Any]:
     begin = time.perf_counter()
     profiler.runcall(_drawn, options)
     whole = time.perf_counter() - begin
-    spent = pstats.Stats(profiler).stats  # type: ignore[attr-defined]
+    spent = pstats.Stats(profiler).stats  # type: ignore[attr-defined] - the stub lacks it
     return {"whole": whole} | {
         stage: sum(row[3] for at, row in spent.items() if _is_at(at, place))
         for stage, place in STAGES.items()

@@ -143,7 +143,7 @@ def test_the_key_is_the_hash_of_version_seed_and_normalized_name() -> None:
     data = b"xavier.stream.1\0" + (-5).to_bytes(8, "little", signed=True) + "é".encode()
     words = np.frombuffer(hashlib.blake2b(data, digest_size=16).digest(), "<u4").tolist()
     assert list(Key(-5, "e\u0301").words) == words
-    assert Key(np.int64(3), "a") == Key(3, "a")  # pyright: ignore[reportArgumentType]
+    assert Key(np.int64(3), "a") == Key(3, "a")  # pyright: ignore[reportArgumentType] - NumPy's integers are taken too
 
 
 def test_the_stream_is_the_pinned_one() -> None:
@@ -281,11 +281,11 @@ def test_an_empty_destination_and_a_single_element_are_filled() -> None:
 
 
 def test_no_random_state_is_touched() -> None:
-    before = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state()  # type: ignore[index]
+    before = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state()  # type: ignore[index] - a tuple, by default
     draw(Normal(0.0, 1.0), (10, 10), seed=0, name="w")
     draw(Orthogonal(), (10, 10), seed=0, name="w")
     assert random.getstate() == before[0]
-    assert np.random.get_state()[1].tolist() == before[1]  # type: ignore[index]
+    assert np.random.get_state()[1].tolist() == before[1]  # type: ignore[index] - a tuple, by default
     assert torch.equal(torch.get_rng_state(), before[2])
 
 

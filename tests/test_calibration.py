@@ -14,11 +14,11 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.calibration import report, training  # noqa: E402 - found by the line above
-from benchmarks.calibration.cases import CASES  # noqa: E402
-from benchmarks.calibration.fitting import Fit, Starts, auc, fit, roc  # noqa: E402
-from benchmarks.calibration.measured import measured  # noqa: E402
-from benchmarks.calibration.networks import build, start_of  # noqa: E402
-from benchmarks.calibration.outcomes import (  # noqa: E402
+from benchmarks.calibration.cases import CASES  # noqa: E402 - as above
+from benchmarks.calibration.fitting import Fit, Starts, auc, fit, roc  # noqa: E402 - as above
+from benchmarks.calibration.measured import measured  # noqa: E402 - as above
+from benchmarks.calibration.networks import build, start_of  # noqa: E402 - as above
+from benchmarks.calibration.outcomes import (  # noqa: E402 - as above
     Outcome,
     between,
     hard,
@@ -27,9 +27,9 @@ from benchmarks.calibration.outcomes import (  # noqa: E402
     tellable,
 )
 
-from xavier.checking import thresholds  # noqa: E402
-from xavier.checking.strain import chance  # noqa: E402
-from xavier.checking.symptoms import Kind  # noqa: E402
+from xavier.checking import thresholds  # noqa: E402 - as above
+from xavier.checking.strain import chance  # noqa: E402 - as above
+from xavier.checking.symptoms import Kind  # noqa: E402 - as above
 
 STARTS = [each for each in CASES if each.recipe == "auto" and each.gain == 1.0]
 NEW = pytest.mark.filterwarnings("ignore::xavier.XavierWarning")  # the same bits, on purpose

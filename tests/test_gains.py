@@ -59,7 +59,7 @@ cosine              0.606531 0.567668 0.199788   0.432332 1.327251 1.520867 2.23
 tanhshrink          0.000000 0.182883 0.182883   0.252992 2.338368 1.988139 2.338368   1.383350  1.826201 unstable -
 gaussian            0.707107 0.577350 0.077350   0.192450 1.316074 2.279507 3.595581   0.333333 -0.333333 stable   -
 abs                 0.797885 1.000000 0.363380   1.000000 1.000000 1.000000 1.658897   1.000000  1.000000 neutral  -
-"""  # noqa: E501
+"""  # noqa: E501 - a table as it was published
 ROWS = [line.split() for line in PUBLISHED.strip().splitlines()]
 # Not every row has a name of its own.
 SPECIAL = {

@@ -347,4 +347,4 @@ def test_the_compiled_module_checks_what_memory_depends_on(
     native = _kernel._native
     assert native is not None
     with pytest.raises(error, match=message):
-        native.fill(*given.values())  # type: ignore[call-arg]
+        native.fill(*given.values())  # type: ignore[call-arg] - by position, as C takes them

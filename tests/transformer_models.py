@@ -9,7 +9,7 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.transformers_models.making import IDS, Maker  # noqa: E402 - found by the line above
-from benchmarks.transformers_models.models import MODELS as ALL  # noqa: E402
+from benchmarks.transformers_models.models import MODELS as ALL  # noqa: E402 - as above
 
 __all__ = ["IDS", "MODELS"]
 

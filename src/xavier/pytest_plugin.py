@@ -23,7 +23,7 @@ def assert_healthy(request: pytest.FixtureRequest) -> Callable[..., Check]:
     the tests, are left out, and those that a call names besides.
     """
     from xavier import testing  # noqa: PLC0415 - only where it is used
-    from xavier.checking.project import ignored_in  # noqa: PLC0415
+    from xavier.checking.project import ignored_in  # noqa: PLC0415 - a test run that asks for nothing loads nothing
 
     silenced = ignored_in(request.config.rootpath)
 

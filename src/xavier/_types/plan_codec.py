@@ -65,7 +65,7 @@ def frameworks(reader: codec.Reader) -> dict[str, tuple[float, float]]:
     out: dict[str, tuple[float, float]] = {}
     for key, pair in given.items():
         fans = [codec.as_number(fan) for fan in pair] if isinstance(pair, list | tuple) else []
-        if len(fans) != 2 or fans[0] is None or fans[1] is None:  # noqa: PLR2004
+        if len(fans) != 2 or fans[0] is None or fans[1] is None:  # noqa: PLR2004 - a pair
             raise reader.misfit(f"frameworks.{text.printable(str(key))}", pair, "a pair of fans")
         out[str(key)] = (fans[0], fans[1])
     return out

@@ -59,7 +59,7 @@ def quantity(value: float | None) -> str:
     """Return a measured number in three digits; `nan` and `inf` as such, `-` if there is none."""
     if value is None:
         return "-"
-    plain = value == 0 or 1e-3 <= abs(value) < 1e4  # noqa: PLR2004
+    plain = value == 0 or 1e-3 <= abs(value) < 1e4  # noqa: PLR2004 - as many digits as are read at a glance
     return f"{value:.3g}" if plain else f"{value:.2e}"
 
 

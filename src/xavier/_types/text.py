@@ -25,7 +25,7 @@ def number(value: float | None) -> str:
     if value is None or math.isnan(value):
         return "-"
     if value == int(value) if math.isfinite(value) else False:
-        return str(int(value)) if abs(value) < 1e9 else f"{value:.3e}"  # noqa: PLR2004
+        return str(int(value)) if abs(value) < 1e9 else f"{value:.3e}"  # noqa: PLR2004 - as many digits as are read at a glance
     return f"{value:.4g}"
 
 

@@ -203,7 +203,7 @@ def _precision(form: Format) -> Precision:
 def _first(start: object, size: int) -> int:
     if isinstance(start, bool) or not hasattr(start, "__index__"):
         raise StreamError(f"start is {start!r}, expected an integer")
-    first = operator.index(start)  # pyright: ignore[reportArgumentType]
+    first = operator.index(start)  # pyright: ignore[reportArgumentType] - whatever is no integer is refused
     if first < 0 or first + size > _STREAM_END:
         raise StreamError(
             f"start is {first} for {size} elements, expected a range within [0, 2**64)"

@@ -88,7 +88,7 @@ def _expanded(index: Index, sizes: tuple[int, ...]) -> list[SupportsIndex | slic
     for part in parts:
         if isinstance(part, bool) or not (isinstance(part, slice) or hasattr(part, "__index__")):
             raise ShapeError(f"index part {part!r} is neither an integer nor a slice")
-    return parts  # pyright: ignore[reportReturnType]
+    return parts  # pyright: ignore[reportReturnType] - no ellipsis is left in it
 
 
 def _range(part: slice, size: int) -> range:

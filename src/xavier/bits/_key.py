@@ -57,7 +57,7 @@ def _checked_seed(seed: object) -> int:
     if isinstance(seed, bool):
         raise StreamError(f"seed is {seed}, expected an integer")
     try:
-        value = operator.index(seed)  # pyright: ignore[reportArgumentType]
+        value = operator.index(seed)  # pyright: ignore[reportArgumentType] - whatever is no integer is refused
     except TypeError:
         raise StreamError(f"seed is {seed!r}, expected an integer") from None
     if not -(2**63) <= value < 2**63:

@@ -29,7 +29,7 @@ _process = _Process(forked=False)
 
 def _start_anew() -> None:
     # The parent's lock may be held by a thread that the child does not have.
-    global _process  # noqa: PLW0603
+    global _process  # noqa: PLW0603 - one a process, made anew after a fork
     _process = _Process(forked=True)
 
 
@@ -97,7 +97,7 @@ def _cores() -> int:
 def _positive(threads: object) -> int:
     if isinstance(threads, bool) or not hasattr(threads, "__index__"):
         raise StreamError(f"threads is {threads!r}, expected an integer")
-    count = operator.index(threads)  # pyright: ignore[reportArgumentType]
+    count = operator.index(threads)  # pyright: ignore[reportArgumentType] - whatever is no integer is refused
     if count < 1:
         raise StreamError(f"threads is {count}, expected a positive integer")
     return count

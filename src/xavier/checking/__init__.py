@@ -155,8 +155,8 @@ def _expected(
     model: Any, example: Any, flow: Flow, signal: Signal, *, unit_cotangent: bool
 ) -> Theory | None:
     """Return theory beside measurement; None where the theory has no answer."""
-    from xavier.checking.beside import Circumstances, beside  # noqa: PLC0415
-    from xavier.checking.joining import moments_held  # noqa: PLC0415
+    from xavier.checking.beside import Circumstances, beside  # noqa: PLC0415 - as above
+    from xavier.checking.joining import moments_held  # noqa: PLC0415 - as above
 
     actual = _framework(model, "actual")
     given = Circumstances(

@@ -26,13 +26,13 @@ class Stored(Protocol):
     """A named array of a model, as a framework's folder yields them."""
 
     @property
-    def name(self) -> str: ...  # noqa: D102
+    def name(self) -> str: ...  # noqa: D102 - what it is, its name says
     @property
-    def kind(self) -> str: ...  # noqa: D102
+    def kind(self) -> str: ...  # noqa: D102 - what it is, its name says
     @property
-    def array(self) -> NDArray[Any]: ...  # noqa: D102
+    def array(self) -> NDArray[Any]: ...  # noqa: D102 - what it is, its name says
     @property
-    def frozen(self) -> bool: ...  # noqa: D102
+    def frozen(self) -> bool: ...  # noqa: D102 - what it is, its name says
 
 
 def audit(
@@ -163,7 +163,7 @@ class _Auditor:
 
     def _constant(self, item: Stored, facts: Facts) -> Finding | None:
         matrix = item.array.ndim > 1 and item.name in self._used
-        if not matrix or item.array.shape[0] < 2 or not facts.constant:  # noqa: PLR2004
+        if not matrix or item.array.shape[0] < 2 or not facts.constant:  # noqa: PLR2004 - one unit has no other to equal
             return None
         value = float(item.array.flat[0])
         if value == 0:
@@ -228,7 +228,7 @@ class _Auditor:
         if array is None or isinstance(assignment.law, Constant):
             return
         expected = laws.std(assignment.law, assignment.shape)
-        if not (expected > 0 and math.isfinite(expected)) or array.size < 2:  # noqa: PLR2004
+        if not (expected > 0 and math.isfinite(expected)) or array.size < 2:  # noqa: PLR2004 - one number has no spread
             return
         actual = facts.std if array is item.array else arrays.std(array)
         ratio = actual / expected

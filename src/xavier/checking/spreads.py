@@ -46,7 +46,7 @@ def channels(op: Op, shape: tuple[int, ...]) -> int:
     """Return how many units a tensor next to an op has, each of them a sample of its own."""
     if not shape:
         return 1
-    return max(shape[1 if "stride" in op.attributes and len(shape) > 2 else -1], 1)  # noqa: PLR2004
+    return max(shape[1 if "stride" in op.attributes and len(shape) > 2 else -1], 1)  # noqa: PLR2004 - a matrix has two axes
 
 
 def spreads(expected: Expected, *, outputs: frozenset[int], gradients: frozenset[int]) -> Spreads:
@@ -145,5 +145,5 @@ class _Chance:
                 own = max(factor, self._bend(part.expression).backward)
                 for earlier in part.expression.all_roots:
                     arrived[earlier][:] = map(max, arrived[earlier], behind)
-                    bent[earlier] = max(bent[earlier], own)  # pyright: ignore[reportIndexIssue]
+                    bent[earlier] = max(bent[earlier], own)  # pyright: ignore[reportIndexIssue] - a defaultdict
         return found

@@ -53,7 +53,7 @@ FEWEST_OPS = 3
 
 def units(op: OpSignal) -> int:
     """Return the number of units, or channels, that an op computes."""
-    axis = 1 if "conv" in op.op and len(op.shape) > 2 else -1  # noqa: PLR2004
+    axis = 1 if "conv" in op.op and len(op.shape) > 2 else -1  # noqa: PLR2004 - a matrix has two axes
     return op.shape[axis] if op.shape else 1
 
 

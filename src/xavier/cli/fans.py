@@ -47,10 +47,10 @@ def _count(sizes: tuple[int, ...], *, convention: Any, **given: Any) -> Fans:
 
     _require_one_kind(sizes, given)
     if given["embedding"]:
-        if len(sizes) != 2:  # noqa: PLR2004
+        if len(sizes) != 2:  # noqa: PLR2004 - rows and columns
             raise ShapeError(f"shape {sizes} is no lookup table, expected (rows, width)")
         return fans.embedding(*sizes, convention=convention)
-    if len(sizes) < 2:  # noqa: PLR2004
+    if len(sizes) < 2:  # noqa: PLR2004 - a matrix at least
         raise ShapeError(f"shape {sizes} has no fans, expected at least 2 axes")
     first, second, *kernel = sizes
     groups = given["groups"]
@@ -74,7 +74,7 @@ def _require_one_kind(sizes: tuple[int, ...], given: dict[str, Any]) -> None:
     """Refuse options that would be passed over."""
     if given["embedding"] and given["transposed"]:
         raise TargetError("--embedding and --transposed were both given, expected one of them")
-    if given["embedding"] or len(sizes) == 2:  # noqa: PLR2004
+    if given["embedding"] or len(sizes) == 2:  # noqa: PLR2004 - rows and columns
         kind = "lookup table" if given["embedding"] else "dense weight"
         for name in ("stride", "dilation", "groups"):
             if str(given[name]) != "1":

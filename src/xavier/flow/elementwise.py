@@ -52,10 +52,10 @@ class Elementwise(Ledger):
             return live[0]
         depth = 1 + max((each.depth for each in arguments), default=0)
         masks = {mask for each in arguments for mask in each.masks}
-        if len(roots) > 2 or len(masks) > _MOST_MASKS or depth > _MAX_DEPTH:  # noqa: PLR2004
+        if len(roots) > 2 or len(masks) > _MOST_MASKS or depth > _MAX_DEPTH:  # noqa: PLR2004 - functions of two variables at most
             arguments = [self._collapsed(each, "sum") if each.roots else each for each in arguments]
             live = [each for each in arguments if each.roots]
-            if len(live) > 2:  # noqa: PLR2004
+            if len(live) > 2:  # noqa: PLR2004 - as above
                 return self._mixed(live)
             depth = 1
         out = Expression(function=op.function, arguments=tuple(arguments), depth=depth)

@@ -157,7 +157,7 @@ class Expression:
             root = roots[0]
             if self.root is not None:
                 return root.mean, root.mean**2 + root.variance * factor**2
-            function = lambda z: self.evaluate({root: z, **masks}, factor)  # noqa: E731
+            function = lambda z: self.evaluate({root: z, **masks}, factor)  # noqa: E731 - a formula in a line
             found = powers(function, variance=root.variance * factor**2, mean=root.mean)
             return found.mean, found.forward
         first, second = roots

@@ -72,7 +72,7 @@ def feed_of(expression: Expression, *, pooled: bool = False) -> Feed:
         return _masked(expression, ops, pooled=pooled)
     if len(roots) == 1:
         root = roots[0]
-        function = lambda z: expression.evaluate({root: z})  # noqa: E731
+        function = lambda z: expression.evaluate({root: z})  # noqa: E731 - a formula in a line
         found = powers(function, variance=root.variance, mean=root.mean)
         name = recognize(function) or "custom"
         bent = None if name == "custom" and constant_factor(function) else function

@@ -35,7 +35,7 @@ def generators(graph: Graph) -> dict[int, list[Generated]]:
     )
     found: dict[int, list[Generated]] = defaultdict(list)
     for op in graph.flow.ops:
-        if op.kind is not OpKind.CONTRACT or op.weights or len(op.inputs) < 2:  # noqa: PLR2004
+        if op.kind is not OpKind.CONTRACT or op.weights or len(op.inputs) < 2:  # noqa: PLR2004 - a pair
             continue
         for value, other in (op.inputs[-2:], op.inputs[:-3:-1]):
             source = _source(graph, value)

@@ -64,7 +64,7 @@ class Graph:
         if op.output not in self._factors:
             function, (signal,) = op.function, self.computed(op)
             # 2 stands for whatever constant it is: x / 2 is a product, x ** 2 is none.
-            filled = lambda x: function(*(x if v == signal else np.float64(2) for v in op.inputs))  # noqa: E731
+            filled = lambda x: function(*(x if v == signal else np.float64(2) for v in op.inputs))  # noqa: E731 - a formula in a line
             self._factors[op.output] = constant_factor(filled) is not None
         return self._factors[op.output]
 

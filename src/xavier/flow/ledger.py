@@ -122,7 +122,7 @@ class Ledger:
         if value.origin is Origin.PARAMETER:
             mean, second = self._planned.get(value.name, (mean, second))
             kind = "parameter"
-        if mean != mean or second - mean * mean <= 1e-12 * max(second, 1e-30):  # noqa: PLR0124
+        if mean != mean or second - mean * mean <= 1e-12 * max(second, 1e-30):  # noqa: PLR0124 - of NaN
             return constant(mean)
         if value.origin is Origin.CONSTANT and value.name == MASK:
             return of_root(Root(mean, second, MASK))

@@ -249,12 +249,12 @@ class Propagation(Elementwise):
     ) -> Expression | None:
         """Return a signal of which a part lies in a constant, as a mask's choice between them."""
         live = [at for at, each in enumerate(arguments) if each.constant is None]
-        if len(live) != 1 or len(arguments) != 2 or not arguments[live[0]].roots:  # noqa: PLR2004
+        if len(live) != 1 or len(arguments) != 2 or not arguments[live[0]].roots:  # noqa: PLR2004 - a pair
             return None
         at = live[0]
         signal = self._copied(arguments[at], op.output, self._ratio(op.inputs[at], op.output))
         mask = of_root(Root(shares[at], shares[at], MASK))
-        choose = lambda m, x, y: np.where(m != 0, x, y)  # noqa: E731
+        choose = lambda m, x, y: np.where(m != 0, x, y)  # noqa: E731 - a formula in a line
         return Expression(
             function=choose, arguments=(mask, signal, arguments[1 - at]), depth=signal.depth + 1
         )
@@ -272,7 +272,7 @@ class Propagation(Elementwise):
 
     def _product(self, op: Op, arguments: list[Expression]) -> Expression:
         """Contract two activations: a mixture if one is a softmax's output, else scores."""
-        if len(arguments) < 2:  # noqa: PLR2004
+        if len(arguments) < 2:  # noqa: PLR2004 - a pair
             return self._root("opaque", 0.0, 1.0)
         left, right = arguments[-2:]
         for weights, mixed in ((left, right), (right, left)):

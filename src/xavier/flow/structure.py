@@ -105,7 +105,7 @@ def _steps(graph: Graph, op: Op) -> Iterator[_Step]:
         return
     for product, added in (op.inputs, op.inputs[::-1]):
         made = graph.producer(_unmoved(graph, product))
-        if made is None or made.kind is not OpKind.MULTIPLY or len(made.inputs) != 2:  # noqa: PLR2004
+        if made is None or made.kind is not OpKind.MULTIPLY or len(made.inputs) != 2:  # noqa: PLR2004 - a pair
             continue
         for kept, state in (made.inputs, made.inputs[::-1]):
             yield _Step(kept, _unmoved(graph, state), added, _unmoved(graph, kept))

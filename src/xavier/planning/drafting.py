@@ -257,7 +257,7 @@ def _rounded(value: float) -> float:
 
 
 def _other_counts(site: Site) -> dict[str, tuple[float, float]]:
-    if len(site.parameter.shape) < 2:  # noqa: PLR2004
+    if len(site.parameter.shape) < 2:  # noqa: PLR2004 - a matrix has two axes
         return {}
     theirs = fans.of_shape(site.parameter.shape, convention="torch")
     if (theirs.fan_in, theirs.fan_out) == (site.fan_in, site.fan_out):

@@ -154,7 +154,7 @@ def compile_overrides(spec: Spec | None) -> tuple[Override, ...]:
 def _compiled(item: Any) -> Override:
     if isinstance(item, Override):
         match, value = item.match, item.value
-    elif isinstance(item, tuple | list) and len(item) == 2:  # noqa: PLR2004
+    elif isinstance(item, tuple | list) and len(item) == 2:  # noqa: PLR2004 - a pair
         match, value = item
     else:
         raise PlanError(f"override is {item!r}, expected a pair of match and value")

@@ -93,7 +93,7 @@ def planned_moments(
 def constant_rows(shape: tuple[int, ...], assigned: Iterable[Assignment]) -> np.ndarray | None:
     """Return a vector that is assigned constants, where they are not all the same."""
     assigned = list(assigned)
-    if len(shape) != 1 or len(assigned) < 2:  # noqa: PLR2004
+    if len(shape) != 1 or len(assigned) < 2:  # noqa: PLR2004 - one region is no mixture
         return None
     rows = np.zeros(shape)
     for each in assigned:

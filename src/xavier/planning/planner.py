@@ -147,7 +147,7 @@ class Planner:
         """Return what a second moment of 1 behind an op becomes behind the weight it computes."""
         count, factors = seen.products.get(use.product, (0.0, {}))
         own = self._seconds.get(at, 0.0)
-        if use.weight not in factors or len(factors) < 2 or not own > 0:  # noqa: PLR2004
+        if use.weight not in factors or len(factors) < 2 or not own > 0:  # noqa: PLR2004 - a pair
             return 0.0
         (other,) = (second for value, second in factors.items() if value != use.weight)
         return count * other * factors[use.weight] / own
@@ -275,7 +275,7 @@ class Planner:
             if self.flow.ops[at].kind is not OpKind.CONTRACT:
                 continue
             chains[at] = [*chains[usable[0]], at] if len(usable) == 1 else [at]
-        ends = [chain for chain in chains.values() if len(chain) > 2]  # noqa: PLR2004
+        ends = [chain for chain in chains.values() if len(chain) > 2]  # noqa: PLR2004 - of two writes and more
         longest = [chain for chain in ends if not any(chain == other[:-1] for other in ends)]
         critical: set[int] = set()
         hopeless: set[int] = set()
@@ -369,7 +369,7 @@ class Planner:
     def _use_notes(self, site: Site) -> tuple[str, ...]:
         feeds = [self._feeds[use.op] for use in site.uses if self.flow.ops[use.op].inputs]
         powers_seen = {round(feed.forward, 6) for feed in feeds if feed.forward > 0}
-        if site.in_recurrence or len(powers_seen) < 2:  # noqa: PLR2004
+        if site.in_recurrence or len(powers_seen) < 2:  # noqa: PLR2004 - a pair
             return ()
         return (
             f"it is used {len(site.uses)} times on signals of different size; the largest decides",

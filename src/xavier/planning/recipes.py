@@ -183,7 +183,7 @@ class OrthogonalForward:
     def choose(self, setting: Setting) -> Choice:
         """Return the rule for one weight region, and the reason."""
         site = setting.site
-        if len(site.shape) < 2:  # noqa: PLR2004
+        if len(site.shape) < 2:  # noqa: PLR2004 - a matrix has two axes
             return Choice(rules.LeCun(), "one axis alone has no orthogonal matrix")
         if site.role in (Role.EMBEDDING, Role.TIED):
             return Auto().choose(setting)

@@ -17,7 +17,7 @@ class VarianceRule(Rule):
     """
 
     __slots__ = ()
-    distribution: Distribution  # pyright: ignore[reportUninitializedInstanceVariable]
+    distribution: Distribution  # pyright: ignore[reportUninitializedInstanceVariable] - a field of each subclass
 
     def law(self, facts: Facts) -> Law:
         """Return the law of the chosen family that has the rule's variance."""

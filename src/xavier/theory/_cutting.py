@@ -126,7 +126,7 @@ def _singularity(found: Panels, integrand: Array) -> float | None:
     closer = np.abs(middles - centres[before]) < np.abs(middles - centres[after])
     nearest = np.where(closer, before, after)
     distance = np.abs(middles - centres[nearest]) / widths[narrow][nearest]
-    ring = lambda low: mass[(distance > low) & (distance <= low * _CUTS**2)].sum()  # noqa: E731
+    ring = lambda low: mass[(distance > low) & (distance <= low * _CUTS**2)].sum()  # noqa: E731 - a formula in a line
     near, far = ring(_CUTS), ring(_CUTS**3)
     fades = near <= 1e-9 * mass.sum() or near <= 0.7 * far
     return None if fades else round(float(centres[0]), 9)

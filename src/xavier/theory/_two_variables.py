@@ -229,7 +229,7 @@ def _section_breaks(function: Function2, spreads: Pair, means: Pair, axis: int) 
     found = np.empty(0)
     for z in _SECTIONS:
         fixed = means[1 - axis] + spreads[1 - axis] * z
-        section = lambda x, at=fixed: (  # noqa: E731
+        section = lambda x, at=fixed: (  # noqa: E731 - a formula in a line
             function(x, np.full_like(x, at)) if axis == 0 else function(np.full_like(x, at), x)
         )
         cut = panels(section, variance=spreads[axis] ** 2, mean=means[axis], checked=False)

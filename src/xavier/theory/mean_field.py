@@ -116,7 +116,7 @@ def length_fixed_point(activation: Named, *, sigma_w: float, sigma_b: float = 0.
         >>> round(length_fixed_point("tanh", sigma_w=1.5**0.5, sigma_b=0.05**0.5), 6)
         0.418037
     """
-    moved = lambda q: length_map(activation, q, sigma_w=sigma_w, sigma_b=sigma_b) / q - 1  # noqa: E731
+    moved = lambda q: length_map(activation, q, sigma_w=sigma_w, sigma_b=sigma_b) / q - 1  # noqa: E731 - a formula in a line
     start = moved(1.0)
     if abs(start) < _AT_ONE:
         return 1.0
@@ -197,13 +197,13 @@ def correlation_fixed_point(
     ordered = chi_1(activation, q=q, sigma_w=sigma_w) <= 1 + 1e-9
     if ordered and not jumps(elementwise(activation), q):
         return 1.0
-    gap = lambda c: correlation_map(activation, c, q=q, sigma_w=sigma_w, sigma_b=sigma_b) - c  # noqa: E731
+    gap = lambda c: correlation_map(activation, c, q=q, sigma_w=sigma_w, sigma_b=sigma_b) - c  # noqa: E731 - a formula in a line
     if gap(0.0) <= _AGREE:
         return 0.0
     near = 0.5
     while gap(1 - near) > 0 and near > 1e-9:  # noqa: PLR2004 - c* = 1 to all digits from there
         near /= 4
-    return root(gap, 0.0, 1 - near) if near > 1e-9 else 1.0  # noqa: PLR2004
+    return root(gap, 0.0, 1 - near) if near > 1e-9 else 1.0  # noqa: PLR2004 - as near as the gap can be told from rounding
 
 
 def depth_scales(activation: Named, *, sigma_w: float, sigma_b: float = 0.0) -> DepthScales:
@@ -282,7 +282,7 @@ def _scale(rate: float) -> float:
     size = abs(rate)
     if size == 0:
         return 0.0
-    return math.inf if abs(size - 1) < 1e-12 else -1 / math.log(size)  # noqa: PLR2004
+    return math.inf if abs(size - 1) < 1e-12 else -1 / math.log(size)  # noqa: PLR2004 - as near as rounding comes
 
 
 def root(function: Callable[[float], float], low: float, high: float) -> float:

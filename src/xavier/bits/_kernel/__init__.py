@@ -17,7 +17,7 @@ from xavier._errors import UnknownNameError, XavierError
 
 try:
     # Not `from ... import`, whose error would blame a circular import.
-    import xavier.bits._kernel._native as _native  # noqa: PLR0402
+    import xavier.bits._kernel._native as _native  # noqa: PLR0402 - the compiled module has a stub of this name
 except ImportError as error:
     _native, _missing = None, str(error)
 else:
@@ -28,7 +28,7 @@ INSTRUCTION_SETS = ("baseline", "avx2", "avx512")
 VARIABLE = "XAVIER_ISA"
 
 
-class KernelError(XavierError, RuntimeError):  # pyright: ignore[reportUnsafeMultipleInheritance]
+class KernelError(XavierError, RuntimeError):  # pyright: ignore[reportUnsafeMultipleInheritance] - both are exceptions
     """A setting that this installation of the kernel cannot serve."""
 
 

@@ -206,7 +206,7 @@ def _default(slot: Slot, weight: Slot | None) -> float:
         return 0.0
     fan_in = default_fan_in(slot.owner)
     if fan_in is None:
-        if weight is None or len(weight.shape) < 2:  # noqa: PLR2004
+        if weight is None or len(weight.shape) < 2:  # noqa: PLR2004 - a matrix has two axes
             return 0.0
         fan_in = math.prod(weight.shape[1:])
     return 1.001 / math.sqrt(max(fan_in, 1))

@@ -60,7 +60,7 @@ def _fused(
     _value: Any = None,
     attn_mask: torch.Tensor | None = None,
     dropout_p: float = 0.0,
-    is_causal: bool = False,  # noqa: FBT001, FBT002
+    is_causal: bool = False,  # noqa: FBT001, FBT002 - torch's signature
     scale: float | None = None,
     **_: Any,
 ) -> torch.Tensor | None:

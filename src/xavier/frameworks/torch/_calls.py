@@ -64,7 +64,7 @@ class Call:
         other: Callable[[torch.Tensor], torch.Tensor],
     ) -> Any:
         """Call the operator with one argument replaced, the others as `other` gives them."""
-        replaced = lambda each: new if each is old else other(each)  # noqa: E731
+        replaced = lambda each: new if each is old else other(each)  # noqa: E731 - a formula in a line
         args, kwargs = map_tensors(replaced, (self.args, self.placeless))
         return self.func(*args, **kwargs)
 

@@ -135,7 +135,7 @@ class GraphValues:
         if found is None or found.scale == 1:
             return value
         scale = found.scale
-        times = lambda x: x * scale  # noqa: E731
+        times = lambda x: x * scale  # noqa: E731 - a formula in a line
         return self._add_op(
             OpKind.MULTIPLY, "scale", (value,), tensor, function=times, origin=Origin.PARAMETER
         )

@@ -91,7 +91,7 @@ class GraphWriter(GraphValues):
         """Write the sum that is part of a contraction as an op of its own."""
         beta = float(call.kwargs.get("beta", 1))
         inputs, out = (value, self._value(bias)), call.outs[0]
-        plus = lambda x, y: x + beta * y  # noqa: E731
+        plus = lambda x, y: x + beta * y  # noqa: E731 - a formula in a line
         total = self._add_op(OpKind.ADD, "aten.add", inputs, out, function=plus)
         sources = [each for each in inputs if self.values[each].origin is Origin.COMPUTED]
         if not self._blocks.carry(sources, total, out.shape):
@@ -209,7 +209,7 @@ class GraphWriter(GraphValues):
                 self._writers.setdefault(storage_of(out), [known])
             values.append(known)
         copies = call.name in ("_to_copy", "clone", "detach", "alias")
-        move = lambda tensor: (  # noqa: E731
+        move = lambda tensor: (  # noqa: E731 - a formula in a line
             tensor
             if copies
             else tensor.broadcast_to(call.outs[0].shape)

@@ -58,7 +58,7 @@ def is_mask(real: torch.Tensor) -> bool:
     """Tell whether values are zeros and ones, some of each."""
     if real.dtype == torch.bool:
         return True
-    if real.is_complex() or real.numel() < 2 or not real.any():  # noqa: PLR2004
+    if real.is_complex() or real.numel() < 2 or not real.any():  # noqa: PLR2004 - a pair
         return False
     return bool(((real == 0) | (real == 1)).all())
 
@@ -78,7 +78,7 @@ def share_of(
     """Return which share of the elements such a call writes to."""
     old = call.args[0]
     marks = {id(old): torch.zeros(old.shape), id(new): torch.ones(new.shape)}
-    own = lambda each: marks[id(each)] if id(each) in marks else real_if_known(each)  # noqa: E731
+    own = lambda each: marks[id(each)] if id(each) in marks else real_if_known(each)  # noqa: E731 - a formula in a line
     try:
         args, kwargs = map_tensors(own, (call.args, call.placeless))
         return float(call.func(*args, **kwargs).mean())

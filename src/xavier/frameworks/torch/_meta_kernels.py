@@ -24,7 +24,7 @@ def quick_answer(func: torch._ops.OpOverload, args: Any, kwargs: Any) -> Any:
 
 
 def _addmm(bias: torch.Tensor, left: torch.Tensor, right: torch.Tensor) -> Any:
-    fits = left.dim() == right.dim() == 2 and left.shape[1] == right.shape[0]  # noqa: PLR2004
+    fits = left.dim() == right.dim() == 2 and left.shape[1] == right.shape[0]  # noqa: PLR2004 - a matrix has two axes
     if fits and bias.shape == right.shape[1:] and bias.dtype == left.dtype == right.dtype:
         return left.new_empty((left.shape[0], right.shape[1]))
     return None

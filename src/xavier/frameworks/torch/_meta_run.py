@@ -134,13 +134,13 @@ def following_modules(
 
     def enter(module: nn.Module, _: Any) -> None:
         if isinstance(module, ParametrizationList):
-            on_parametrization(module, True)  # noqa: FBT003
+            on_parametrization(module, True)  # noqa: FBT003 - whether it enters
         stack.append(paths.get(module, stack[-1]))
 
     def leave(module: nn.Module, _: Any, __: Any) -> Any:
         stack.pop()
         if isinstance(module, ParametrizationList):
-            return on_parametrization(module, False)  # noqa: FBT003
+            return on_parametrization(module, False)  # noqa: FBT003 - whether it enters
         return None
 
     with ExitStack() as stackwise:

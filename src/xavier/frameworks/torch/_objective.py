@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F  # noqa: N812 - as all of torch writes it
 
 from xavier._errors import TraceError, UnknownNameError, a, said
 from xavier.frameworks.torch._example import tensors_in

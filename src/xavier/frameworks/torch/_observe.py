@@ -115,7 +115,7 @@ class Observer(TorchFunctionMode):
         self._data: Marks[bool] = Marks()
         self._follows: Marks[Op] = Marks()
         self._stack: list[nn.Module] = []
-        self._vectors = {name for name, parameter in scene.parameters if parameter.ndim < 2}  # noqa: PLR2004
+        self._vectors = {name for name, parameter in scene.parameters if parameter.ndim < 2}  # noqa: PLR2004 - a matrix has two axes
         for name, parameter in scene.parameters:
             self._names[parameter] = (name,)
         for tensor in scene.data:
@@ -212,7 +212,7 @@ class Observer(TorchFunctionMode):
         if name not in SELECTIONS or not data or not isinstance(table, torch.Tensor):
             return False
         # Of three axes and more it is the choice of an expert's matrix, and no lookup.
-        return bool(self._weights([table])) and table.ndim <= 2  # noqa: PLR2004
+        return bool(self._weights([table])) and table.ndim <= 2  # noqa: PLR2004 - a matrix has two axes
 
     def _record(
         self,
@@ -238,7 +238,7 @@ class Observer(TorchFunctionMode):
             output=_moments.moments(output),
             correlation=None if lookup else _moments.correlation(output, inputs=self._scene.inputs),
             silent=self._is_silent(name, inputs),
-            rank=self._rank(output, axis=1 if "conv" in name and output.ndim > 2 else -1),  # noqa: PLR2004
+            rank=self._rank(output, axis=1 if "conv" in name and output.ndim > 2 else -1),  # noqa: PLR2004 - a matrix has two axes
             range=_ranges.reaches(output),
             histogram=_moments.histogram(output) if self._scene.histograms else None,
         )

@@ -55,7 +55,7 @@ def without_generators(
     args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Return arguments with the caller's generators taken out: a trace advances none."""
-    kept = lambda each: None if isinstance(each, torch.Generator) else each  # noqa: E731
+    kept = lambda each: None if isinstance(each, torch.Generator) else each  # noqa: E731 - a formula in a line
     return tuple(map(kept, args)), {name: kept(each) for name, each in kwargs.items()}
 
 

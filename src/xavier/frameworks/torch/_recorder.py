@@ -177,7 +177,7 @@ class Recorder(TorchDispatchMode):
             return func(*args, **kwargs)
         name, real_kwargs = base_name(func), _on_cpu(kwargs)
         if name in (*_LIKE, *_NEW):
-            fill = lambda each: torch.empty_strided(each.shape, each.stride(), dtype=each.dtype)  # noqa: E731
+            fill = lambda each: torch.empty_strided(each.shape, each.stride(), dtype=each.dtype)  # noqa: E731 - a formula in a line
             real = func(*map_tensors(fill, args), **real_kwargs)
         else:
             shadowed = map_tensors(self.shadows.of, (args, real_kwargs))
@@ -196,7 +196,7 @@ class Recorder(TorchDispatchMode):
             return out
         held = tensors_of((args, kwargs))
         own = {storage_of(self.shadows.of(each)) for each in held if self.shadows.known(each)}
-        fresh = lambda each: self.shadows.give(  # noqa: E731
+        fresh = lambda each: self.shadows.give(  # noqa: E731 - a formula in a line
             each.clone() if storage_of(each) in own else each
         )
         return map_tensors(fresh, real)
@@ -270,6 +270,6 @@ def _run_real(func: torch._ops.OpOverload, args: Any, kwargs: Any) -> Any:
         return func(*args, **kwargs)
     except NotImplementedError:
         whole = [each.dtype for each in tensors_of((args, kwargs))]
-        wide = lambda each: each if each.is_floating_point() else each.double()  # noqa: E731
+        wide = lambda each: each if each.is_floating_point() else each.double()  # noqa: E731 - a formula in a line
         out = func(*map_tensors(wide, args), **kwargs)
         return map_tensors(lambda each: each.to(whole[0]), out)

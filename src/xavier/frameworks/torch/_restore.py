@@ -165,7 +165,7 @@ def _module_state(model: nn.Module, tensors: _Tensors) -> Iterator[Callable[[], 
         )
 
 
-def _set_training(module: nn.Module, training: bool) -> None:  # noqa: FBT001
+def _set_training(module: nn.Module, training: bool) -> None:  # noqa: FBT001 - as torch's train() takes it
     module.training = training
 
 

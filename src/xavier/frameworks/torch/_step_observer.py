@@ -53,7 +53,7 @@ class StepObserver(Observer):
             if parameter is not None and parameter not in self._names:
                 full = f"{path}.{name}" if path else name
                 self._names[parameter] = (full,)
-                if parameter.ndim < 2:  # noqa: PLR2004
+                if parameter.ndim < 2:  # noqa: PLR2004 - a matrix has two axes
                     self._vectors.add(full)
 
     def leave(self, module: torch.nn.Module) -> bool:

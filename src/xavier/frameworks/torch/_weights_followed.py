@@ -122,13 +122,13 @@ class FollowedWeights:
         if call.name in _COPIES:
             return [first]
         if len(mapped) == 1:
-            move = lambda tensor: call.again(mapped[0], tensor, self.real_if_known)  # noqa: E731
+            move = lambda tensor: call.again(mapped[0], tensor, self.real_if_known)  # noqa: E731 - a formula in a line
             if len(call.outs) == 1 and not isinstance(probe := move(mapped[0]), list | tuple):
                 del probe
                 return [first.moved(move)]
             return [first.moved(lambda t, at=at: move(t)[at]) for at in range(len(call.outs))]
         addresses = {key_of(each): self._maps[key_of(each)].explicit() for each in mapped}
-        swap = lambda each: addresses.get(key_of(each), each)  # noqa: E731
+        swap = lambda each: addresses.get(key_of(each), each)  # noqa: E731 - a formula in a line
         args, kwargs = map_tensors(swap, (call.args, call.placeless))
         out = call.func(*args, **kwargs)
         outs = [out] if is_tensor(out) else list(out)

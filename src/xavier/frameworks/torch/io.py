@@ -60,7 +60,7 @@ def random_input(
         raise TargetError(f"an {dtype} has no {high:,} values", hint="give a smaller number")
     try:
         if dtype == "bool":
-            made = torch.rand(shape, generator=generator, device="cpu") < 0.5  # noqa: PLR2004
+            made = torch.rand(shape, generator=generator, device="cpu") < 0.5  # noqa: PLR2004 - a fair coin
         elif high is not None:
             kind = getattr(torch, dtype)
             made = torch.randint(high, shape, generator=generator, dtype=kind, device="cpu")

@@ -20,7 +20,7 @@ def _callback() -> Any:
     except ModuleNotFoundError as error:
         if error.name != "lightning":
             raise
-        from pytorch_lightning import Callback  # noqa: PLC0415
+        from pytorch_lightning import Callback  # noqa: PLC0415 - the older name of the same library
     return Callback
 
 

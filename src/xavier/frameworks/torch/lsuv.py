@@ -55,7 +55,7 @@ class _Rescaler(TorchDispatchMode):
             return out
         for each in tensors:
             name = self._names.get(storage_of(each))
-            if name is None or name in self.factors or each.dim() < 2:  # noqa: PLR2004
+            if name is None or name in self.factors or each.dim() < 2:  # noqa: PLR2004 - a matrix has two axes
                 continue
             size = float(out.double().std(correction=0))
             if not 0 < size < float("inf"):
@@ -64,7 +64,7 @@ class _Rescaler(TorchDispatchMode):
             self.factors[name] = 1 / size
             self._stored[name].mul_(1 / size)
             again = each if self._is_stored(each, name) else each / size
-            swap = lambda t, old=each, new=again: new if t is old else t  # noqa: E731
+            swap = lambda t, old=each, new=again: new if t is old else t  # noqa: E731 - a formula in a line
             out = func(*map_tensors(swap, args), **named)
         return out
 

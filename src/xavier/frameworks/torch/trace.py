@@ -171,7 +171,7 @@ def _run(
             remove_weight_hook(slot.owner, slot.attribute, leaf)
     args, kwargs = _arguments(example, recorder)
 
-    def parametrization(module: nn.Module, entering: bool) -> torch.Tensor | None:  # noqa: FBT001
+    def parametrization(module: nn.Module, entering: bool) -> torch.Tensor | None:  # noqa: FBT001 - the workshop's signature
         recorder.paused += 1 if entering else -1
         if entering:
             return None

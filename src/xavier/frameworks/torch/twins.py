@@ -416,7 +416,7 @@ def _kaiming_std(tensor: torch.Tensor, a: float, mode: str, nonlinearity: str) -
     if mode.lower() not in fans:
         raise UnknownNameError("mode", mode, fans)
     try:
-        gain = calculate_gain(nonlinearity, a)  # pyright: ignore[reportArgumentType]
+        gain = calculate_gain(nonlinearity, a)  # pyright: ignore[reportArgumentType] - torch has it as a literal
     except ValueError as error:
         if nonlinearity in _GAINS:
             raise

@@ -229,7 +229,7 @@ def _interrupted(
 def _refuse_meta(todo: Sequence[Job]) -> None:
     held = [job.slot.name for job in todo if job.slot.stored.device.type == "meta"]
     if held:
-        told = ", ".join(f"`{name}`" for name in held[:3]) + (", …" if len(held) > 3 else "")  # noqa: PLR2004
+        told = ", ".join(f"`{name}`" for name in held[:3]) + (", …" if len(held) > 3 else "")  # noqa: PLR2004 - as many as are told
         raise PlanError(
             f"{len(held)} parameters are on the meta device: {told}",
             hint="xavier.init_ materializes a model before it draws",

@@ -222,7 +222,7 @@ class _Plot:
             [self.scale.share(each) for each in (band.rms, band.high, band.low)] if band else []
         )
         found = [_height(share) for share in shares if share is not None]
-        return (found[0], found[1], found[2]) if len(found) == 3 else None  # noqa: PLR2004
+        return (found[0], found[1], found[2]) if len(found) == 3 else None  # noqa: PLR2004 - a middle and two bounds
 
     def _most_telling(self, known: Sequence[int]) -> int:
         """Return the op of the verdict, else one off the scale, else that of the median."""
