@@ -13,6 +13,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.calibration import __main__ as command  # noqa: E402 - found by the line above
 from benchmarks.calibration import report, training  # noqa: E402 - found by the line above
 from benchmarks.calibration.cases import CASES  # noqa: E402 - as above
 from benchmarks.calibration.fitting import Fit, Starts, auc, fit, roc  # noqa: E402 - as above
@@ -166,6 +167,19 @@ def test_auc_and_curve_are_those_of_small_examples():
     assert math.isnan(auc(np.array([0.1]), np.array([True])))
     points = list(roc(np.array([0.1, 0.3, 0.2, 0.4]), trains))
     assert points == [(0.0, 0.0), (0.0, 0.5), (0.5, 0.5), (0.5, 1.0), (1.0, 1.0)]
+
+
+def test_a_line_that_a_killed_run_left_is_cut_before_the_next_is_written(tmp_path, monkeypatch):
+    file = tmp_path / "runs.jsonl"
+    file.write_text('{"name": "a"}\n{"name": "b"')
+    waiting = [[STARTS[0]], []]
+    monkeypatch.setattr(command, "_missing", lambda _: waiting.pop(0))
+    monkeypatch.setattr(command, "reductions", lambda _: {"sgd": [1.0], "adam": [2.0]})
+    command.main([str(file)])
+    assert [json.loads(line)["name"] for line in file.read_text().splitlines()] == [
+        "a",
+        STARTS[0].name,
+    ]
 
 
 def test_a_torn_last_line_is_left_out(tmp_path):

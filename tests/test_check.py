@@ -797,6 +797,23 @@ def test_a_recurrent_layer_of_which_the_last_state_is_used_is_checked(
 def test_a_projected_recurrent_layer_is_checked() -> None:
     found = check(FinalState(memory=False, proj_size=6), torch.randn(12, 3, 8))
     assert found.verdict is Verdict.HEALTHY
+    assert found.theory is not None  # its state feeds on itself, twice
+
+
+def test_a_large_gradient_counts_as_much_less_as_the_output_there_is_small() -> None:
+    torch.manual_seed(0)
+    signal = measure(stack(8, 64, nn.Tanh, gain=1), torch.randn(8, 64))
+    first, *rest = signal.ops
+    last = max(op.rms for op in signal.ops[-4:-1])
+    sizes, texts = [], []
+    for rms in (last, last / 10):
+        op = replace(first, rms=rms, gradient_rms=1e4)
+        found = {each.kind: each for each in symptoms(replace(signal, ops=(op, *rest)))}
+        sizes.append(found["gradient growth"].size)
+        texts.append(found["gradient growth"].evidence)
+    assert sizes[0] - sizes[1] == pytest.approx(math.log(10))
+    assert "both times" not in texts[0]
+    assert texts[1].endswith("both times the RMS of the output there")
 
 
 @pytest.mark.parametrize("end", [torch.log, lambda z: z.masked_fill(z < 0, math.nan)])

@@ -19,6 +19,7 @@ from benchmarks.calibration.cases import CASES, Case
 from benchmarks.calibration.networks import start_of
 from benchmarks.calibration.outcomes import between, outcomes, read
 from benchmarks.calibration.training import reductions, started
+from xavier.monitoring.files import cut_torn_line
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -29,6 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)  # the networks are small; several processes take a part each
     part, parts = map(int, options.part.split("/"))
+    if part == 1:
+        cut_torn_line(options.file)  # the other parts are started after the first
     groups = list(dict.fromkeys(each.group for each in CASES))[part - 1 :: parts]
     while missing := [each for each in _missing(options.file) if each.group in groups]:
         for case in missing:

@@ -27,7 +27,7 @@ Array = NDArray[np.float64]
 _SHARES: Final = (Kind.SATURATION, Kind.CHOICE)
 DERIVED: Final = {kind: math.log(2) if kind in _SHARES else 6.0 for kind in Kind}
 RIDGE: Final = 0.3
-SURE: Final = 100.0  # the strain of a start that is broken, dead or asymmetric
+_BEYOND: Final = 100.0  # the strain of a start that is broken, dead or asymmetric
 _MOST: Final = 30.0  # e-folds, beyond which nothing changes
 _FOLDS: Final = 10
 
@@ -136,7 +136,7 @@ def _left_out(starts: Starts, parts: NDArray[Any]) -> Array:
     for part in np.unique(parts):
         chosen = parts == part
         strains[chosen] = fit(starts.where(~chosen)).strain(starts.sizes[chosen])
-    return np.where([bool(each) for each in starts.sure], SURE, strains)
+    return np.where([bool(each) for each in starts.sure], _BEYOND, strains)
 
 
 def auc(strains: Array, trains: NDArray[np.bool_]) -> float:

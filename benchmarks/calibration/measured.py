@@ -28,6 +28,7 @@ from xavier._types.signal import Signal, Verdict
 from xavier.checking import judge
 from xavier.checking.symptoms import contractions, symptoms
 from xavier.frameworks.torch.measure import measure
+from xavier.monitoring.files import cut_torn_line
 
 SURE = (Verdict.BROKEN, Verdict.ASYMMETRIC, Verdict.DEAD)
 _DIGITS = 5  # of a number that is written down
@@ -43,6 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.set_num_threads(1)
     part, parts = map(int, options.part.split("/"))
     warnings.simplefilter("ignore", xavier.XavierWarning)  # the same bits, on purpose
+    if part == 1:
+        cut_torn_line(options.out)
     done = {row["name"]: row for row in read(options.out)}
     for each in outcomes(read(options.file))[part - 1 :: parts]:
         if done.get(each.case.name, {}).get("start") != each.start:

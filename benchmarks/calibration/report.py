@@ -29,7 +29,7 @@ from benchmarks.calibration.fitting import (
     roc,
 )
 from benchmarks.calibration.outcomes import hard, outcomes, read, tellable
-from xavier.checking.symptoms import Kind
+from xavier.checking.symptoms import VERDICTS, Kind
 
 RESULTS: Final = Path(__file__).parent.parent / "results"
 RUNS: Final = RESULTS / "calibration.jsonl"
@@ -37,12 +37,6 @@ MEASURED: Final = RESULTS / "calibration-measured.jsonl"
 PAGE: Final = "calibration.md"
 CURVE: Final = "calibration-roc.svg"
 _TEXT: Final = Path(__file__).with_name("page.md")
-_VERDICTS: Final = {
-    Kind.GROWTH: "exploding", Kind.OUTPUT: "exploding", Kind.GRADIENT_GROWTH: "exploding",
-    Kind.DECAY: "vanishing", Kind.FAINTNESS: "vanishing", Kind.GRADIENT_DECAY: "vanishing",
-    Kind.STEP_DECAY: "vanishing", Kind.LIKENESS: "collapsed", Kind.SATURATION: "saturated",
-    Kind.CHOICE: "saturated",
-}  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -127,7 +121,7 @@ def _confusion(starts: Starts, final: Fit, strains: Array) -> Iterator[str]:
     shares = starts.sizes / np.array([final.tolerances[kind] for kind in Kind])
     worst = [list(Kind)[place] for place in shares.argmax(axis=1)]
     called = [
-        sure or (_VERDICTS[kind] if strain > 1 else "healthy")
+        sure or (VERDICTS[kind] if strain > 1 else "healthy")
         for sure, kind, strain in zip(starts.sure, worst, strains, strict=True)
     ]
     counts = Counter(zip(called, starts.trains.tolist(), strict=True))

@@ -20,6 +20,7 @@ from xavier.checking.audit import audit, unregistered, unwritten
 from xavier.checking.catalogue import FINDINGS, require_known
 from xavier.checking.numbers import off_theory, out_of_range
 from xavier.checking.strain import outside, strain_of
+from xavier.checking.symptoms import contractions
 from xavier.checking.ties import overwritten, untied
 from xavier.checking.verdict import Fault, healthy_evidence, judge
 
@@ -167,14 +168,13 @@ def _expected(
     held |= actual.second_moments(model, wanted, computed=computed)
     try:
         return beside(actual.with_inputs(flow, example), signal, held, given)
-    except (ActivationError, ArithmeticError, RecursionError):
+    except (ActivationError, ArithmeticError):
         return None
 
 
 def _audited(model: Any, signal: Signal, plan: Plan | None, *, asked: bool) -> tuple[Finding, ...]:
     arrays, restore = _framework(model, "_stored"), _framework(model, "_restore")
-    lookups = {"embedding", "embedding_bag", "lookup"}
-    used = {name for op in signal.ops if op.op not in lookups for name in op.weights}
+    used = {name for op in contractions(signal) for name in op.weights}
     severity = Severity.WARNING if asked else Severity.NOTE
     walk = arrays.Walk(model)
     with restore.unchanged(model) if walk.runs_code else nullcontext():

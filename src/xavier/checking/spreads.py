@@ -91,6 +91,7 @@ class _Chance:
     def _of_feed(self, at: int, given: frozenset[int]) -> float:
         """Return the variance of the second moment that an op is fed."""
         if (at, given) not in self._fed:
+            self._fed[at, given] = 0.0  # what comes back to it around a loop adds nothing
             op = self._flow.ops[at]
             least = [channels(op, self._flow.values[value].shape) for value in op.inputs]
             found = [
@@ -124,6 +125,7 @@ class _Chance:
         if root.kind == "normalization":
             return 0.0
         if (root, given) not in self._before:
+            self._before[root, given] = 0.0  # as for a feed
             found = [self._of(part.expression, units, given) for part in root.parts]
             self._before[root, given] = max(found, default=0.0)
         return self._before[root, given]

@@ -10,7 +10,7 @@ from xavier._types.signal import Signal
 from xavier.checking.symptoms import Symptom, contractions, symptoms
 from xavier.checking.thresholds import CALIBRATED_OPS, CALIBRATED_UNITS, STEEPNESS, units
 
-_SURPRISES: Final = 0.05
+_SURPRISES: Final = 0.05  # of the starts over strain 2, whose predicted chance is 0, trained
 
 
 def strain(found: Iterable[Symptom]) -> float:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from statistics import median
+from typing import Final
 
 from xavier._types.signal import OpSignal, Signal, Verdict
 from xavier.checking.thresholds import BOUNDED, FEWEST_OPS, LEAST_SPREAD, TOLERANCES, units
@@ -31,23 +32,40 @@ class Kind(StrEnum):
     OUTPUT = "output"  # its size, beside one
 
 
+VERDICTS: Final = {
+    Kind.GROWTH: Verdict.EXPLODING,
+    Kind.DECAY: Verdict.VANISHING,
+    Kind.GRADIENT_GROWTH: Verdict.EXPLODING,
+    Kind.GRADIENT_DECAY: Verdict.VANISHING,
+    Kind.STEP_DECAY: Verdict.VANISHING,
+    Kind.FAINTNESS: Verdict.VANISHING,
+    Kind.LIKENESS: Verdict.COLLAPSED,
+    Kind.SATURATION: Verdict.SATURATED,
+    Kind.CHOICE: Verdict.SATURATED,
+    Kind.OUTPUT: Verdict.EXPLODING,
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Symptom:
     """One way in which a signal strays.
 
     Attributes:
         kind: What strays.
-        verdict: What it is called where it goes too far.
         size: How far, in e-folds: the logarithm of a ratio of RMS or of a share that is left.
         where: The op at which it first exceeds its tolerance; if none does, the one of its peak.
         evidence: The numbers, in one sentence.
     """
 
     kind: Kind
-    verdict: Verdict
     size: float
     where: str
     evidence: str
+
+    @property
+    def verdict(self) -> Verdict:
+        """Return what it is called where it goes too far."""
+        return VERDICTS[self.kind]
 
     @property
     def share(self) -> float:
@@ -89,7 +107,7 @@ def place(op: OpSignal) -> str:
 
 
 def _symptom(
-    kind: Kind, verdict: Verdict, profile: _Profile, text: Callable[[OpSignal, float], str]
+    kind: Kind, profile: _Profile, text: Callable[[OpSignal, float], str]
 ) -> Symptom | None:
     """Return the symptom of a profile along the way of the signal, if it strays at all."""
     size = max((each for _, each in profile), default=0.0)
@@ -97,7 +115,7 @@ def _symptom(
         return None
     bound = min(size, TOLERANCES[kind])
     op, there = next((op, each) for op, each in profile if each >= bound)
-    return Symptom(kind, verdict, size, place(op), text(op, there))
+    return Symptom(kind, size, place(op), text(op, there))
 
 
 def _log(value: float) -> float:
@@ -110,7 +128,7 @@ def _growth(signal: Signal) -> Symptom | None:
     if not base > 0:
         return None
     profile = [(op, _log(op.rms) - math.log(base)) for op in ops]
-    return _symptom(Kind.GROWTH, Verdict.EXPLODING, profile, _of_outputs(ops, base))
+    return _symptom(Kind.GROWTH, profile, _of_outputs(ops, base))
 
 
 def _decay(signal: Signal) -> Symptom | None:
@@ -125,7 +143,7 @@ def _decay(signal: Signal) -> Symptom | None:
         most = max(most, op.rms)
         if place_from_end >= FEWEST_OPS:
             profile.append((op, math.log(base) - _log(most)))
-    return _symptom(Kind.DECAY, Verdict.VANISHING, profile[::-1], _of_outputs(ops, base))
+    return _symptom(Kind.DECAY, profile[::-1], _of_outputs(ops, base))
 
 
 def _faintness(signal: Signal) -> Symptom | None:
@@ -136,7 +154,7 @@ def _faintness(signal: Signal) -> Symptom | None:
         return None
     at = sorted(ops, key=lambda op: op.rms)[len(ops) // 4]
     profile = [(at, math.log(base) - _log(at.rms))]
-    return _symptom(Kind.FAINTNESS, Verdict.VANISHING, profile, _of_outputs(ops, base))
+    return _symptom(Kind.FAINTNESS, profile, _of_outputs(ops, base))
 
 
 def _of_outputs(ops: Sequence[OpSignal], base: float) -> Callable[[OpSignal, float], str]:
@@ -148,7 +166,6 @@ def _output(signal: Signal) -> Symptom | None:
     last = contractions(signal)[-1:]
     return _symptom(
         Kind.OUTPUT,
-        Verdict.EXPLODING,
         [(op, _log(op.rms)) for op in last],
         lambda op, _: f"the output RMS of the last op is {op.rms:.3g}, where losses expect about 1",
     )
@@ -162,22 +179,28 @@ def _gradient_growth(signal: Signal) -> Symptom | None:
         for op, gradient, _, reference in _backward(signal)
     ]
     steps = [(op, _log(max(each)) - math.log(each[-1])) for op, each in _through_steps(signal)]
-    return _symptom(Kind.GRADIENT_GROWTH, Verdict.EXPLODING, [*depth, *steps], _grown)
+    return _symptom(Kind.GRADIENT_GROWTH, [*depth, *steps], _grown(last))
 
 
 def _gradient_decay(signal: Signal) -> Symptom | None:
     """No op up to one gets more than a trace of the gradient that the last ones have."""
     depth = [(op, math.log(reference) - _log(most)) for op, _, most, reference in _backward(signal)]
-    return _symptom(Kind.GRADIENT_DECAY, Verdict.VANISHING, depth, _faded)
+    return _symptom(Kind.GRADIENT_DECAY, depth, _faded)
 
 
 def _step_decay(signal: Signal) -> Symptom | None:
     profile = [(op, math.log(each[-1]) - _log(median(each))) for op, each in _through_steps(signal)]
-    return _symptom(Kind.STEP_DECAY, Verdict.VANISHING, profile, _faded)
+    return _symptom(Kind.STEP_DECAY, profile, _faded)
 
 
-def _grown(op: OpSignal, folds: float) -> str:
-    return _of_gradient(op, math.exp(folds))
+def _grown(last: float) -> Callable[[OpSignal, float], str]:
+    def text(op: OpSignal, folds: float) -> str:
+        told = _of_gradient(op, math.exp(folds))
+        if op.step_gradients is None and op.rms < last:
+            return f"{told}, both times the RMS of the output there"
+        return told
+
+    return text
 
 
 def _faded(op: OpSignal, folds: float) -> str:
@@ -246,7 +269,6 @@ def _likeness(signal: Signal) -> Symptom | None:
             profile.append((op, least))
     return _symptom(
         Kind.LIKENESS,
-        Verdict.COLLAPSED,
         profile[::-1],
         lambda op, folds: (
             f"the outputs of different inputs have mean cosine {op.correlation:.6g}; of the spread "
@@ -257,12 +279,12 @@ def _likeness(signal: Signal) -> Symptom | None:
 
 def _saturation(signal: Signal) -> Symptom | None:
     flat = [op for op in signal.ops if op.activation in BOUNDED]
-    return _symptom(Kind.SATURATION, Verdict.SATURATED, _flatness(flat), _flat_text)
+    return _symptom(Kind.SATURATION, _flatness(flat), _flat_text)
 
 
 def _choice(signal: Signal) -> Symptom | None:
     flat = [op for op in signal.ops if op.activation == "softmax"]
-    return _symptom(Kind.CHOICE, Verdict.SATURATED, _flatness(flat), _flat_text)
+    return _symptom(Kind.CHOICE, _flatness(flat), _flat_text)
 
 
 def _flatness(ops: Sequence[OpSignal]) -> _Profile:

@@ -33,7 +33,7 @@ class JsonLines:
         """Write one sample."""
         line = json.dumps(sample.to_dict(), allow_nan=False) + "\n"
         if not self._mended:
-            _cut_torn_line(self.path)
+            cut_torn_line(self.path)
             self._mended = True
         with self.path.open("ab", buffering=0) as file:
             file.write(line.encode())
@@ -96,7 +96,8 @@ def _is_ours(start: bytes) -> bool:
     return _HEAD.startswith(start[: len(_HEAD)])
 
 
-def _cut_torn_line(path: Path) -> None:
+def cut_torn_line(path: Path) -> None:
+    """Cut off what a killed run left of a last line."""
     if not path.exists():
         return
     whole = path.read_bytes()

@@ -39,7 +39,7 @@ def softmax_saturation(name: str, args: tuple[Any, ...], kwargs: dict[str, Any])
             return None
         rows = scores.reshape(-1, scores.shape[-1])
         step = max(1, -(-rows.numel() // SAMPLE))
-        rows = rows[::step].to(torch.float64)
+        rows = rows[::step].to("cpu", torch.float64)
         choices = (rows > _MASKED).sum(-1)
         rows, choices = rows[choices >= _PAIR], choices[choices >= _PAIR]
         if not len(rows):
@@ -75,10 +75,14 @@ def _fused(
     step = max(1, -(-len(heads) * length * query.shape[-2] // SAMPLE))
     rows = torch.arange(0, query.shape[-2], step)
     size = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
-    scores = queries[heads][:, rows].double() @ keys[heads // shared].double().mT * size
+    some, all_keys = (
+        each.to("cpu", torch.float64) for each in (queries[heads][:, rows], keys[heads // shared])
+    )
+    scores = some @ all_keys.mT * size
     if is_causal:
         scores = scores.masked_fill(torch.arange(length) > rows[:, None], -torch.inf)
     if attn_mask is not None:
-        mask = attn_mask.detach().expand(*query.shape[:-1], length).flatten(0, -3)[heads][:, rows]
+        mask = attn_mask.detach().expand(*query.shape[:-1], length).flatten(0, -3)
+        mask = mask[heads][:, rows].cpu()
         scores = scores + (torch.where(mask, 0.0, -torch.inf) if mask.dtype == torch.bool else mask)
     return scores

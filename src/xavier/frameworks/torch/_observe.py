@@ -255,8 +255,9 @@ class Observer(TorchFunctionMode):
     def _steps(self, name: str, args: tuple[Any, ...]) -> Steps | None:
         if name not in RECURRENT:
             return None
-        if is_packed(args):
-            self.notes.append(f"{self._path()}: the steps of packed sequences are not told apart")
+        told = f"{self._path()}: the steps of packed sequences are not told apart"
+        if is_packed(args) and told not in self.notes:
+            self.notes.append(told)
         return steps_of(args)
 
     def _rank(self, tensor: torch.Tensor, *, axis: int) -> float | None:

@@ -9,7 +9,6 @@ import torch
 from xavier.frameworks.torch import _moments
 
 _AXES: Final = 3  # of a batch of sequences: inputs, steps, features
-_UNPACKED: Final = 9  # arguments of a layer that takes no packed sequence; the last says the order
 _MOST: Final = 64  # steps that are told; of more, as many evenly spaced, with the last
 
 
@@ -49,11 +48,11 @@ class Steps:
 
 def steps_of(args: tuple[Any, ...]) -> Steps | None:
     """Return a recurrent layer's steps; None of a cell, a packed sequence, or whole numbers."""
-    if len(args) != _UNPACKED or not isinstance(args[0], torch.Tensor):
-        return None
-    given = args[0]
+    given = args[0] if args else None
+    if not isinstance(given, torch.Tensor) or is_packed(args) or not isinstance(args[-1], bool):
+        return None  # a cell's last argument is a bias; of a layer it says the order of the axes
     usable = given.ndim == _AXES and given.numel() and given.is_floating_point()
-    return Steps(batch_first=bool(args[-1])) if usable and torch.is_grad_enabled() else None
+    return Steps(batch_first=args[-1]) if usable and torch.is_grad_enabled() else None
 
 
 def is_packed(args: tuple[Any, ...]) -> bool:
