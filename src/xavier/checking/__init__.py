@@ -62,7 +62,7 @@ def check(  # noqa: PLR0913 - the public contract
         deep: Whether to look at norms, at sums of stream and branch and at functions too, which
             hold no weight, and to add the effective rank at every op.
         theory: Whether to hold the measurement against what the theory expects of these weights;
-            costs some milliseconds an op.
+            costs about a millisecond an op.
         histograms: Whether to add how outputs and gradients are distributed, for a report.
         against: What the weights were, to tell what changed since: as for `xavier.contrast`, whose
             findings are added; a weight that should have been drawn or kept is a warning or a

@@ -128,5 +128,7 @@ class _Trier:
         again = None if recipe == "lsuv" else plan
         with checking._framework(self._model, "rehearsal").rehearsal(self._model):
             drawn = init_(self._model, self._example, seed=seed, recipe=recipe, plan=again)
-            checked = checking.check(self._model, self._example, plan=drawn, **self._settings)
+            checked = checking.check(
+                self._model, self._example, plan=drawn, theory=False, **self._settings
+            )
         return checked, drawn

@@ -18,10 +18,10 @@ from torch import nn
 
 from xavier._errors import MissingFrameworkError, TargetError, a, said
 from xavier.frameworks.torch._storages import identity
+from xavier.frameworks.torch.checkpoint import INDEX
+from xavier.frameworks.torch.names import bare
 
-_WRAPPERS: Final = frozenset({"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"})
 _PICKLED: Final = (".pt", ".pth", ".bin")
-_INDEX: Final = "model.safetensors.index.json"
 _WHOLE: Final = "model.safetensors"
 
 
@@ -95,14 +95,14 @@ def matched(ours: Iterable[str], theirs: Iterable[str]) -> tuple[dict[str, str],
         >>> matched(["0.weight"], ["module.net.0.weight", "module.net.0.bias"])
         ({'0.weight': 'module.net.0.weight'}, 'net. before its names')
     """
-    own, known = list(ours), {_bare(name): name for name in theirs}
+    own, known = list(ours), {bare(name): name for name in theirs}
     best: dict[str, str] = {}
     told = ""
     for prefix, says in _prefixes(own, known):
         found = {
             name: known[place]
             for name in own
-            if (place := _moved(_bare(name), prefix, added=says == "before its names")) in known
+            if (place := _moved(bare(name), prefix, added=says == "before its names")) in known
         }
         if len(found) > len(best):
             best, told = found, f"{prefix} {says}" if prefix else ""
@@ -112,17 +112,12 @@ def matched(ours: Iterable[str], theirs: Iterable[str]) -> tuple[dict[str, str],
 def _prefixes(ours: Iterable[str], theirs: Iterable[str]) -> Iterator[tuple[str, str]]:
     yield "", "before its names"
     for names, says in ((theirs, "before its names"), (ours, "before the model's names")):
-        firsts = dict.fromkeys(_bare(name).partition(".")[0] + "." for name in names)
+        firsts = dict.fromkeys(bare(name).partition(".")[0] + "." for name in names)
         yield from ((first, says) for first in firsts)
 
 
 def _moved(name: str, prefix: str, *, added: bool) -> str:
     return prefix + name if added else name.removeprefix(prefix)
-
-
-def _bare(name: str) -> str:
-    parts = [part for part in name.split(".") if part not in _WRAPPERS]
-    return ".".join(parts[1:] if parts[0] == "module" and parts[1:] else parts)
 
 
 def _of_mapping(held: Mapping[Any, Any], what: str) -> Reference:
@@ -174,15 +169,15 @@ def _of_files(path: Path, option: str, stack: ExitStack) -> Reference:
 def _files(path: Path, option: str) -> list[Path]:
     if not path.is_dir():
         return [path]
-    if not (path / _INDEX).is_file():
+    if not (path / INDEX).is_file():
         return [path / _WHOLE]
     try:
-        listed = json.loads((path / _INDEX).read_text(encoding="utf-8"))["weight_map"].values()
+        listed = json.loads((path / INDEX).read_text(encoding="utf-8"))["weight_map"].values()
         names = sorted(
             {Path(str(each)).name for each in listed}
         )  # in this folder, wherever it says
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-        told = f"{option} {path / _INDEX} cannot be read: {said(error)}"
+        told = f"{option} {path / INDEX} cannot be read: {said(error)}"
         raise TargetError(told, hint="is it a checkpoint's index?") from error
     return [path / name for name in names]
 

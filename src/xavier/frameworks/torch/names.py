@@ -81,16 +81,19 @@ def canonical(name: str, *, root: nn.Module | None = None) -> str:
     """
     parts = name.split(".")
     if root is None:
-        kept = [part for part in parts if part not in _UNMISTAKABLE]
-        if kept and kept[0] == "module":
-            kept = kept[1:]
-        return _OLD_STYLE.sub(r"\1\2", _ORIGINAL.sub(r"\1\2", ".".join(kept)))
+        return _OLD_STYLE.sub(r"\1\2", _ORIGINAL.sub(r"\1\2", bare(name)))
     stem, owner = _unwrapped(parts, root)
     last = stem[-1] if stem else ""
     for each in effective_weights(owner) if owner is not None else ():
         if any(held is each.stored or held is each.magnitude for held in _named(owner, last)):
             stem = [*stem[:-1], each.attribute]
     return _ORIGINAL.sub(r"\1\2", ".".join(stem))
+
+
+def bare(name: str) -> str:
+    """Return a name without what wrappers add to it; of a parametrization its parts remain."""
+    kept = [part for part in name.split(".") if part not in _UNMISTAKABLE]
+    return ".".join(kept[1:] if kept[:1] == ["module"] else kept)
 
 
 def _unwrapped(parts: list[str], root: nn.Module) -> tuple[list[str], nn.Module | None]:
