@@ -169,6 +169,7 @@ class WeightSignal:
         return codec.plain(self)
 
 
+LOOKUPS: Final = frozenset({"embedding", "embedding_bag", "lookup"})  # ops that pick rows
 NONFINITE_EXAMPLE: Final = "the example itself holds numbers that are not finite"
 NONFINITE_OUTPUT: Final = "the model's output holds NaN or infinity"
 

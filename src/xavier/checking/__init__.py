@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
-from xavier._errors import ActivationError, MissingFrameworkError, PlanError, TraceError, a
+from xavier._errors import ActivationError, PlanError, TraceError
 from xavier._types.contrast import Contrast
 from xavier._types.flow import Flow
 from xavier._types.plan import Plan
@@ -19,6 +17,7 @@ from xavier.checking import cures
 from xavier.checking.audit import audit, unregistered, unwritten
 from xavier.checking.catalogue import FINDINGS, require_known
 from xavier.checking.numbers import off_theory, out_of_range
+from xavier.checking.serving import file_for
 from xavier.checking.strain import outside, strain_of
 from xavier.checking.symptoms import contractions
 from xavier.checking.ties import overwritten, untied
@@ -83,7 +82,7 @@ def check(  # noqa: PLR0913 - the public contract
     silenced, asked = require_known(ignore), recipe is not None or plan is not None
     if recipe is not None and plan is not None:
         raise PlanError("plan and recipe were both given, expected one of them")
-    measuring = _framework(model, "measure")
+    measuring = file_for(model, "measure")
     asked_for = {"jacobian": jacobian, "deep": deep, "histograms": histograms}
     signal = measuring.measure(model, example, target=target, loss=loss, **asked_for)
     flow, plan, missing = _followed(model, example, plan, recipe, theory=theory)
@@ -104,19 +103,6 @@ def check(  # noqa: PLR0913 - the public contract
         model_digest="" if plan is None else plan.model_digest,
         theory=expected,
         contrast=held,
-    )
-
-
-def _framework(model: Any, file: str) -> Any:
-    """Return a module of the framework that serves `model`, which the model's use loaded."""
-    torch = sys.modules.get("torch")
-    if torch is not None and isinstance(model, torch.nn.Module):
-        return importlib.import_module(f"xavier.frameworks.torch.{file}")
-    if torch is None:
-        raise MissingFrameworkError("torch", extra="torch")
-    raise TraceError(
-        f"{a(type(model).__name__)} was given, expected a torch.nn.Module",
-        hint="pass the model itself, not its class or its state dict",
     )
 
 
@@ -159,7 +145,7 @@ def _expected(
     from xavier.checking.beside import Circumstances, beside  # noqa: PLC0415 - as above
     from xavier.checking.joining import moments_held  # noqa: PLC0415 - as above
 
-    actual = _framework(model, "actual")
+    actual = file_for(model, "actual")
     given = Circumstances(
         unit_cotangent, actual.most_dropped(model), actual.has_frozen_norms(model)
     )
@@ -173,7 +159,7 @@ def _expected(
 
 
 def _audited(model: Any, signal: Signal, plan: Plan | None, *, asked: bool) -> tuple[Finding, ...]:
-    arrays, restore = _framework(model, "_stored"), _framework(model, "_restore")
+    arrays, restore = file_for(model, "_stored"), file_for(model, "_restore")
     used = {name for op in contractions(signal) for name in op.weights}
     severity = Severity.WARNING if asked else Severity.NOTE
     walk = arrays.Walk(model)

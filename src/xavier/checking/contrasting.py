@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from xavier import checking
 from xavier._types import text
 from xavier._types.contrast import Change, Contrast, Fate
 from xavier._types.laws import Constant
@@ -13,6 +12,7 @@ from xavier._types.plan import Plan
 from xavier._types.signal import Finding, Severity
 from xavier.checking.catalogue import require_known
 from xavier.checking.cures import init_line
+from xavier.checking.serving import file_for
 from xavier.checking.ties import tie_broken
 
 
@@ -55,7 +55,7 @@ def contrast(
         [('0.weight', 'unchanged'), ('1.weight', 'changed')]
     """
     silenced = require_known(ignore)
-    found = checking._framework(model, "contrast").compared(model, reference)
+    found = file_for(model, "contrast").compared(model, reference)
     known = _Known(plan, found, severity)
     findings = (*(each for change in found.changes for each in known.of(change)), *_parted(found))
     told = tuple(each for each in findings if each.code not in silenced)

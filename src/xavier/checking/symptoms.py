@@ -9,10 +9,9 @@ from enum import StrEnum
 from statistics import median
 from typing import Final
 
-from xavier._types.signal import OpSignal, Signal, Verdict
+from xavier._types.signal import LOOKUPS, OpSignal, Signal, Verdict
 from xavier.checking.thresholds import BOUNDED, FEWEST_OPS, LEAST_SPREAD, TOLERANCES, units
 
-_LOOKUPS = frozenset({"embedding", "embedding_bag", "lookup"})
 _LEAST = 1e-38  # of an RMS, whose logarithm is taken
 _Profile = Sequence[tuple[OpSignal, float]]
 
@@ -93,7 +92,7 @@ def symptoms(signal: Signal) -> tuple[Symptom, ...]:
 
 def contractions(signal: Signal) -> list[OpSignal]:
     """Return the ops in which a weight multiplies the data."""
-    return [op for op in signal.ops if op.weights and op.op not in _LOOKUPS]
+    return [op for op in signal.ops if op.weights and op.op not in LOOKUPS]
 
 
 def graded(ops: Sequence[OpSignal]) -> list[tuple[OpSignal, float]]:

@@ -13,6 +13,7 @@ from xavier._types.plan import Plan
 from xavier._types.plan_diff import difference
 from xavier._types.signal import NONFINITE_EXAMPLE, Check, Verdict
 from xavier.checking import cures
+from xavier.checking.serving import file_for
 
 # What mends most comes first; the baselines (default, random, heuristic) are no cures.
 RECIPES: Final = ("auto", "xavier", "he", "lecun", "orthogonal", "lsuv", "gpt2")
@@ -126,7 +127,7 @@ class _Trier:
 
         # What is rescaled by the data is worked out for each seed; other plans know no seed.
         again = None if recipe == "lsuv" else plan
-        with checking._framework(self._model, "rehearsal").rehearsal(self._model):
+        with file_for(self._model, "rehearsal").rehearsal(self._model):
             drawn = init_(self._model, self._example, seed=seed, recipe=recipe, plan=again)
             checked = checking.check(
                 self._model, self._example, plan=drawn, theory=False, **self._settings

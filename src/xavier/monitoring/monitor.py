@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,16 +9,15 @@ from typing import Any
 
 from xavier._errors import (
     FaultWarning,
-    MissingFrameworkError,
     MonitorWarning,
     TargetError,
     TraceError,
     UnknownNameError,
-    a,
     said,
 )
 from xavier._types.sample import ActivationSignal, Sample
 from xavier._types.signal import Signal, Verdict
+from xavier.checking.serving import file_for
 from xavier.checking.verdict import healthy_evidence, judge
 from xavier.monitoring.sinks import sinks_of
 
@@ -110,7 +107,7 @@ class Monitor:
             TraceError: If it is no model of a framework that is loaded.
         """
         self.cancel()
-        self._watching = _framework(model)
+        self._watching = file_for(model, "watch")
         if model is not self._model:
             self._model, self._next, self._sampled = model, 0, None
 
@@ -205,17 +202,7 @@ class Monitor:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._watching = None if self._model is None else _framework(self._model)
-
-
-def _framework(model: Any) -> Any:
-    """Return what watches models of the framework that serves this one."""
-    torch = sys.modules.get("torch")
-    if torch is None:
-        raise MissingFrameworkError("torch", extra="torch")
-    if not isinstance(model, torch.nn.Module):
-        raise TraceError(f"{a(type(model).__name__)} was given, expected a torch.nn.Module")
-    return importlib.import_module("xavier.frameworks.torch.watch")
+        self._watching = None if self._model is None else file_for(self._model, "watch")
 
 
 def _concluded(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,7 +12,14 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from xavier._errors import TraceError, brief
-from xavier._types.signal import NONFINITE_EXAMPLE, NONFINITE_OUTPUT, OpSignal, Signal, WeightSignal
+from xavier._types.signal import (
+    LOOKUPS,
+    NONFINITE_EXAMPLE,
+    NONFINITE_OUTPUT,
+    OpSignal,
+    Signal,
+    WeightSignal,
+)
 from xavier.frameworks.torch import _moments, _ranges
 from xavier.frameworks.torch._copies import twins
 from xavier.frameworks.torch._example import (
@@ -29,8 +36,6 @@ from xavier.frameworks.torch._restore import unchanged
 from xavier.frameworks.torch._shards import is_dtensor
 from xavier.frameworks.torch.jacobian import singular_means
 from xavier.frameworks.torch.names import canonical
-
-_LOOKUPS = ("embedding", "embedding_bag", "lookup")
 
 
 def measure(  # noqa: PLR0913 - the subject, and how to measure it
@@ -227,18 +232,25 @@ def _gradients(
     return [by_identity.get(id(p)) for _, p in leaves]
 
 
+def contracted(ops: Iterable[Op]) -> set[str]:
+    """Return the names of the weights that met data, and are no tables."""
+    tables, used = set[str](), set[str]()
+    for op in ops:
+        (tables if op.name in LOOKUPS else used).update(op.weights)
+    return used - tables
+
+
 def _weight_signals(
     leaves: list[tuple[str, nn.Parameter]],
     gradients: list[torch.Tensor | None],
     ops: list[Op],
 ) -> Iterator[WeightSignal]:
-    tables = {name for op in ops if op.name in _LOOKUPS for name in op.weights}
-    used = {name for op in ops if op.name not in _LOOKUPS for name in op.weights}
+    multiplied = contracted(ops)
     for (name, parameter), gradient in zip(leaves, gradients, strict=True):
         size = _moments.moments(parameter)
         push = None if gradient is None else _moments.moments(gradient)
         pull = None if push is None else _rms(push)
-        matrix = gradient is not None and parameter.ndim > 1 and name in used - tables
+        matrix = gradient is not None and parameter.ndim > 1 and name in multiplied
         yield WeightSignal(
             name=name,
             shape=tuple(parameter.shape),

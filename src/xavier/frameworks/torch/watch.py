@@ -21,10 +21,8 @@ from xavier.frameworks.torch._doors import Doors
 from xavier.frameworks.torch._observe import Scene
 from xavier.frameworks.torch._shards import is_dtensor
 from xavier.frameworks.torch._step_observer import StepObserver, held_elsewhere
-from xavier.frameworks.torch.measure import _is_measured, _op_signal, _rms, _unseen
+from xavier.frameworks.torch.measure import _is_measured, _op_signal, _rms, _unseen, contracted
 from xavier.frameworks.torch.names import canonical, inner
-
-_LOOKUPS = frozenset({"embedding", "embedding_bag", "lookup"})
 
 
 @dataclass(slots=True)
@@ -144,17 +142,10 @@ class Watch:
         if gradient is None:
             return
         weight.gradient_rms = _gradient_rms(gradient)
-        if weight.parameter.ndim > 1 and weight.name in self._multiplied():
+        if weight.parameter.ndim > 1 and weight.name in contracted(self._observer.ops):
             # Of the parts that are here: to compare the whole would take every process.
             parts = (_moments.plain(weight.parameter), _moments.plain(gradient))
             weight.twins = twins(*parts)
-
-    def _multiplied(self) -> set[str]:
-        """Return the names of the weights that met data, and are no tables."""
-        tables, used = set[str](), set[str]()
-        for op in self._observer.ops:
-            (tables if op.name in _LOOKUPS else used).update(op.weights)
-        return used - tables
 
     def _op(self, op: OpSignal) -> OpSignal:
         if op.gradient_rms is None or self._scale == 1.0:
